@@ -2,8 +2,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
-PLUGINS = ragcore-bm25 ragcore-documents ragcore-faiss ragcore-openai ragcore-serve ragcore-static \
-    ragcore-transformers ragcore-wikipedia ragcore-world
+PLUGINS = ragcore-bm25 ragcore-documents ragcore-faiss ragcore-openai ragcore-pgvector ragcore-serve \
+    ragcore-static ragcore-transformers ragcore-wikipedia ragcore-world
 EDITABLE = $(foreach plugin,$(PLUGINS),-e plugins/$(plugin))
 # hnswlib comes as source: its tests are left out where there is no compiler.
 COMPILED = $(if $(shell command -v c++),ragcore-hnswlib)
@@ -91,4 +91,5 @@ $(VENV)/.engines: $(VENV)/.test
 	# The last Milvus that is a package; it needs older libraries than ragcore has.
 	-$(BIN)/python -m venv $(VENV)/milvus && \
 	    $(VENV)/milvus/bin/python -m pip install -q "milvus==2.3.5" "setuptools<70" "marshmallow<4"
+	-$(BIN)/python -m pip install -q -c constraints.txt -e "plugins/ragcore-pgvector[server]"
 	touch $@

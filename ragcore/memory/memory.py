@@ -13,7 +13,12 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 
 from ragcore.contracts import Retriever, TrainableRetriever, supports
-from ragcore.errors import ComponentError, StoreError, UnsupportedOperation
+from ragcore.errors import (
+    ComponentError,
+    MemoryUnavailableError,
+    StoreError,
+    UnsupportedOperation,
+)
 from ragcore.filters.evaluation import RowFilter
 from ragcore.filters.expressions import Filter, read_where
 from ragcore.memory.passages import Passages
@@ -71,6 +76,7 @@ class Memory:
         self._name = name or type(retriever).__name__
         self._filter = RowFilter(passages)
         self._closed = False
+        self._unavailable: str | None = None
         # Also when the memory is dropped without being closed.
         self._release = weakref.finalize(self, _close, lease)
         kept = passages.kept
@@ -78,6 +84,11 @@ class Memory:
 
     def __len__(self) -> int:
         return len(self.passages)
+
+    @property
+    def unavailable(self) -> str | None:
+        """Why the last search found no database to ask; None where it found one, or needs none."""
+        return self._unavailable
 
     def search(
         self,
@@ -151,7 +162,7 @@ class Memory:
             return Hits.empty(len(questions), k)
         kept = self.passages.kept
         numbers = allowed if kept is None else kept[allowed]
-        hits = self.retriever.search(questions, k, allowed=numbers)
+        hits = self._asked(questions, k, allowed=numbers)
         hits = self._checked(self._rows_of(hits), len(questions), k)
         outside = (hits.rows != MISSING_ROW) & ~among(hits.rows, allowed)
         if outside.any():
@@ -200,8 +211,17 @@ class Memory:
 
     def _search_all(self, questions: Sequence[str], k: int) -> Hits:
         """Search all passages and check the hits, [B, k]."""
-        hits = self.retriever.search(questions, k)
-        return self._checked(self._rows_of(hits), len(questions), k)
+        return self._checked(self._rows_of(self._asked(questions, k)), len(questions), k)
+
+    def _asked(self, questions: Sequence[str], k: int, **options: Rows) -> Hits:
+        """Let the retriever search, and note whether what it asks answers."""
+        try:
+            hits = self.retriever.search(questions, k, **options)
+        except MemoryUnavailableError as error:
+            self._unavailable = str(error)
+            raise
+        self._unavailable = None
+        return hits
 
     def _rows_of(self, hits: Hits) -> Hits:
         """Convert the retriever's hits from passage numbers to rows; see `Passages`."""

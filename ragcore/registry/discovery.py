@@ -52,6 +52,7 @@ KNOWN_PACKAGES: Final[Mapping[tuple[str, str], str]] = {
     ("index", "faiss"): "ragcore-faiss",
     ("index", "hnswlib"): "ragcore-hnswlib",
     ("index", "milvus"): "ragcore-milvus",
+    ("index", "pgvector"): "ragcore-pgvector",
     ("retriever", "bm25"): "ragcore-bm25",
     ("encoder", "sentence-transformers"): "ragcore-transformers",
     ("encoder", "dpr"): "ragcore-transformers",

@@ -13,6 +13,7 @@ from ragcore.testing.data import World, lattice, rows, vectors
 from ragcore.testing.hits import CLOSE, agree, well_formed
 from ragcore.testing.manners import MannerLaws
 from ragcore.testing.moving import MoveLaws
+from ragcore.testing.remote import RemoteLaws
 from ragcore.testing.searching import SearchLaws
 from ragcore.testing.sequences import SequenceLaws
 from ragcore.testing.sizes import SizeLaws
@@ -38,6 +39,7 @@ class IndexSuite(
     MoveLaws,
     SequenceLaws,
     MannerLaws,
+    RemoteLaws,
 ):
     """Test a component against `ragcore.contracts.Index`.
 

@@ -24,6 +24,7 @@ from ragcore.errors import (
     MemoryMismatchError,
     MemoryUnavailableError,
     StoreCorruptError,
+    UnsupportedOperation,
 )
 from ragcore.hookspecs import hookimpl
 from ragcore.registry.components import ComponentConfig, ComponentSpec
@@ -86,7 +87,7 @@ class SqliteIndex:
         return exact.search(queries, k, allowed=allowed)
 
     def remove(self, rows: Rows) -> None:
-        raise NotImplementedError
+        raise UnsupportedOperation.of("index 'sqlite'", "remove")
 
     def vectors(self, rows: Rows) -> Vectors:
         found, vectors = self._read()

@@ -1,4 +1,4 @@
-"""`milvus` keeps the contract of an index, in both kinds, on a real server."""
+"""`milvus` keeps the contract of an index, by both methods, on a real server."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def made(uri: str, **settings: object) -> ComponentSpec:
     return ComponentSpec("index", "milvus", Milvus, MilvusConfig(uri=uri, **settings))
 
 
-class TestFlat(IndexSuite):
+class TestExact(IndexSuite):
     recall = 1.0
     # Milvus takes seconds to load a collection.
     sequences = 2
@@ -31,4 +31,4 @@ class TestGraph(IndexSuite):
 
     @pytest.fixture
     def component(self, uri: str) -> ComponentSpec:
-        return made(uri, kind="hnsw")
+        return made(uri, method="hnsw")

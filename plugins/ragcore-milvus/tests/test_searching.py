@@ -74,10 +74,10 @@ def test_a_large_batch_is_sent_in_parts(uri: str, monkeypatch: pytest.MonkeyPatc
     assert np.array_equal(hits.rows, expected.rows)
 
 
-@pytest.mark.parametrize("kind", ["flat", "hnsw"])
-def test_more_hits_are_found_than_one_search_returns(uri: str, kind: str) -> None:
+@pytest.mark.parametrize("method", ["exact", "hnsw"])
+def test_more_hits_are_found_than_one_search_returns(uri: str, method: str) -> None:
     values = vectors(LIMIT + 3_000, 4)
-    index = filled(uri, values, kind=kind)
+    index = filled(uri, values, method=method)
     hits = index.search(values[:1], len(values))
     assert np.array_equal(np.sort(hits.rows[0]), np.arange(len(values)))
     assert (np.diff(hits.scores[0]) <= 0).all()
@@ -99,7 +99,7 @@ def test_what_a_graph_does_not_find_is_compared(
 ) -> None:
     """A graph of which the search sees hardly anything, as where it has come apart."""
     values, queries = vectors(3_000), vectors(4, seed=1)
-    index = filled(uri, values, kind="hnsw")
+    index = filled(uri, values, method="hnsw")
     index.save(tmp_path)
     search = index._collection.search
 
@@ -128,8 +128,8 @@ def test_a_saved_collection_never_changes(uri: str, tmp_path: Path) -> None:
             each.add(np.array([50]), vectors(1))
         with pytest.raises(UnsupportedOperation, match="'remove'"):
             each.remove(np.array([5]))
-    with pytest.raises(MemoryMismatchError, match=r"'flat'.*'hnsw'"):
-        Milvus.load(tmp_path, MilvusConfig(uri=uri, kind="hnsw"))
+    with pytest.raises(MemoryMismatchError, match=r"'exact'.*'hnsw'"):
+        Milvus.load(tmp_path, MilvusConfig(uri=uri, method="hnsw"))
     index.drop(tmp_path, index._config)
 
 

@@ -74,15 +74,16 @@ class GatedGenerator(TableGenerator):
         return [question for batch in self.batches for question in batch]
 
 
-def make_rag(folder: Path, versions=("v1", "v2"), **rag) -> Rag:
+def make_rag(folder: Path, versions=("v1", "v2"), part=None, **rag) -> Rag:
+    part = part or dense_part()
     store = Store(folder / "store")
     for version in versions:
         passages = [Passage(f"{version}:{n}", "t", text, {"n": n}) for n, text in enumerate(TEXTS)]
-        store.build(version, passages, dense_part())
+        store.build(version, passages, part)
     return Rag(
-        store.open(versions[0], retriever=dense_part()),
+        store.open(versions[0], retriever=part),
         GatedGenerator(TableGenerator.Config(sharpness=1.5)),
         RagConfig(**{"k": 3, "max_new_tokens": 3, "batch_size": 4, "beams": 1, **rag}),
         store=store,
-        retriever=dense_part(),
+        retriever=part,
     )

@@ -11,6 +11,7 @@ from ragcore_serve.errors import error_row
 from serving_app import QUESTION, SALES, TOKEN, error_of, serving
 
 from ragcore.errors import MemoryMismatchError, StoreCorruptError
+from tests.helpers.sqlite_index import make_database, remote_part
 
 
 @pytest.fixture
@@ -291,6 +292,23 @@ def test_a_closed_pipeline_is_not_ready(tmp_path):
         assert client.get("/livez").status_code == 200
         assert client.get("/readyz").status_code == 503
         assert client.post("/v1/answer", {"question": QUESTION}).status_code == 503
+
+
+def test_a_server_whose_database_is_silent_is_not_ready_until_it_answers(tmp_path):
+    database = make_database(tmp_path / "database.sqlite")
+    with serving(tmp_path, make_rag(tmp_path, part=remote_part(database))) as client:
+        assert client.post("/v1/answer", {"question": QUESTION}).status_code == 200
+        away = database.rename(tmp_path / "away")
+        reply = client.post("/v1/answer", {"question": QUESTION})
+        assert reply.status_code == 503
+        assert error_of(reply) == "MemoryUnavailableError"
+        assert "database does not answer" in reply.json()["error"]["message"]
+        assert "sqlite" not in reply.text
+        assert client.get("/readyz").status_code == 503
+        assert client.get("/livez").status_code == 200
+        away.rename(database)
+        assert client.get("/readyz").status_code == 200
+        assert client.post("/v1/answer", {"question": QUESTION}).status_code == 200
 
 
 def test_numbers_that_json_lacks_and_half_characters_are_sent(tmp_path):

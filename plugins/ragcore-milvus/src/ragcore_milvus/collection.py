@@ -310,9 +310,9 @@ class Collection:
             graph = {"M": config.m, "efConstruction": config.ef_construction}
             params.add_index(
                 "vector",
-                index_type="FLAT" if config.kind == "flat" else "HNSW",
+                index_type="FLAT" if config.method == "exact" else "HNSW",
                 metric_type="IP",
-                params={} if config.kind == "flat" else graph,
+                params={} if config.method == "exact" else graph,
             )
             client.create_index(self.name, params, timeout=seconds, sync=False)
 

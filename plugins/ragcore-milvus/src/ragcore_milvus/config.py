@@ -34,15 +34,15 @@ class MilvusConfig(ComponentConfig):
     ca_file: ConfigPath | None = Field(
         None, description="PEM file by which the server's certificate is checked; null for public"
     )
-    kind: Literal["flat", "hnsw"] = Field(
-        "flat", description="flat compares all vectors, hnsw searches a graph"
+    method: Literal["exact", "hnsw"] = Field(
+        "exact", description="compare all vectors, or search a graph, which misses some"
     )
     m: int = Field(16, ge=2, le=2048, description="of hnsw: links of a vector in the graph")
     ef_construction: int = Field(
         200, ge=1, le=32768, description="of hnsw: candidates when a vector is put into the graph"
     )
-    ef: int = Field(
-        64, ge=1, le=32768, description="of hnsw: candidates of a search; at least k are taken"
+    ef_search: int = Field(
+        100, ge=1, le=32768, description="of hnsw: candidates of a search; at least k are taken"
     )
     shards: int = Field(1, ge=1, le=16, description="parts that are written in parallel")
     replicas: int = Field(

@@ -86,7 +86,9 @@ class Milvus:
         self._config = config
         self._contents = contents
         self._collection = Collection(config, name, completed)
-        self._searcher = Searcher(self._collection, exact=config.kind == "flat", ef=config.ef)
+        self._searcher = Searcher(
+            self._collection, exact=config.method == "exact", ef=config.ef_search
+        )
         self._completed = completed
         self._identity = ""
         # Of the rows that were added; empty after `load`.
@@ -99,7 +101,7 @@ class Milvus:
         self._scratch: Path | None = None
         self._abandoned: weakref.finalize[..., Milvus] | None = None
         self._lock = new_rlock()
-        if config.kind == "flat":
+        if config.method == "exact":
             self.capabilities = type(self).capabilities | {"exact"}
 
     def __len__(self) -> int:
@@ -251,7 +253,7 @@ class Milvus:
         `config` may differ in how to connect, and in what only searching depends on.
 
         Raises:
-            MemoryMismatchError: the collection was built as another kind.
+            MemoryMismatchError: the collection was built by another method.
             StoreCorruptError: the pointer is missing or broken.
         """
         pointer = RemotePointer.read(folder)
@@ -324,7 +326,7 @@ class Milvus:
 
     @property
     def _name(self) -> str:
-        return f"index 'milvus' ({self._config.kind})"
+        return f"index 'milvus' ({self._config.method})"
 
     def _create(self) -> None:
         """Create the collection, once; its pointer is on the disk before."""
@@ -409,9 +411,9 @@ class Milvus:
 
 def _built(config: MilvusConfig) -> dict[str, Any]:
     """Return the settings that a collection depends on."""
-    if config.kind == "flat":
-        return {"kind": "flat"}
-    return {"kind": "hnsw", "m": config.m, "ef_construction": config.ef_construction}
+    if config.method == "exact":
+        return {"method": "exact"}
+    return {"method": "hnsw", "m": config.m, "ef_construction": config.ef_construction}
 
 
 def _contents(details: Mapping[str, Any]) -> _Contents:

@@ -19,6 +19,7 @@ from ragcore.errors import (
     ConfigError,
     DeadlineError,
     MemoryMismatchError,
+    MemoryUnavailableError,
     QuestionError,
     RagcoreError,
     RemoteError,
@@ -154,6 +155,8 @@ def _client_message(error: RagcoreError) -> str:
             message = "the memory has no such version"
         case MemoryMismatchError():
             message = "the pipeline cannot read this version, which was made for another one"
+        case MemoryUnavailableError():
+            message = "the memory's database does not answer: ask again later"
         case StoreError():
             message = "the memory cannot be used"
         case RemoteError(summary=str() as summary) if summary:

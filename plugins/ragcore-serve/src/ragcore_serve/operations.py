@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
+from fastapi.concurrency import run_in_threadpool
 
 from ragcore_serve.errors import UnauthorizedError
 from ragcore_serve.responses import ERRORS, Json
@@ -26,11 +27,13 @@ async def livez() -> Json:
 
 @router.get("/readyz", summary="Whether questions can be asked", responses={503: ERRORS[503]})
 async def readyz(request: Request, serving: ServingNow) -> Json:
-    """Reply 503 as soon as the server begins to stop.
+    """Reply 503 as soon as the server begins to stop, and while a memory's database is silent.
 
     To those who may ask, `versions` names the version that each pipeline serves, in this process.
     """
     serving.pipelines.check_ready()
+    if serving.pipelines.has_unavailable:
+        await run_in_threadpool(serving.pipelines.check_available)
     row: dict[str, Any] = {"status": "ready"}
     if not request.state.foreign and _may_ask(request, serving):
         row["versions"] = {each.name: each.rag.memory.version for each in serving.pipelines}

@@ -9,13 +9,14 @@ import asyncio
 import json
 import logging
 import re
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
 from ragcore import Rag, load_config
-from ragcore.errors import ConfigError, StoreError, nearest
+from ragcore.errors import ConfigError, RagcoreError, StoreError, nearest
 from ragcore.live.watch import Watch
 from ragcore.store.manifest import Manifest
 from ragcore.store.store import Store
@@ -137,6 +138,7 @@ class Pipelines:
         self._default = pipelines[0]
         self._draining = False
         self._closed = False
+        self._asking = threading.Lock()
 
     def __iter__(self) -> Iterator[ServedPipeline]:
         return iter(self._pipelines.values())
@@ -186,6 +188,34 @@ class Pipelines:
                 raise NotReadyError(
                     f"pipeline {pipeline.name!r} cannot be asked: its memory is closed"
                 ) from error
+
+    @property
+    def has_unavailable(self) -> bool:
+        """Whether the last search of a pipeline found no database to ask."""
+        return any(_unavailable(each) for each in self)
+
+    def check_available(self) -> None:
+        """Search the memories again whose last search found no database to ask.
+
+        Raises:
+            NotReadyError: one still finds none, or another thread is asking.
+        """
+        # One thread at a time: each waits for the time-out of the database.
+        if not self._asking.acquire(blocking=False):
+            raise NotReadyError("a pipeline cannot be asked: its memory's database is silent")
+        try:
+            for pipeline in filter(_unavailable, self):
+                try:
+                    with pipeline.rag.memory.reading() as memory:
+                        memory.hits(["ready"], 1)
+                except RagcoreError as error:
+                    _LOG.error("pipeline %r cannot be asked: %s", pipeline.name, error)
+                    raise NotReadyError(
+                        f"pipeline {pipeline.name!r} cannot be asked: its memory's database is "
+                        "silent"
+                    ) from error
+        finally:
+            self._asking.release()
 
     def begin_draining(self) -> None:
         """Take no more questions from now on; those that were admitted are answered."""
@@ -283,3 +313,9 @@ def _opened(
         raise
     _LOG.info("serving pipeline %r from %s: version %r", file.name, file.path, rag.memory.version)
     return ServedPipeline(file.name, rag, batcher, store=store, watch=watch)
+
+
+def _unavailable(pipeline: ServedPipeline) -> bool:
+    """Return whether the last search of a pipeline's memory found no database to ask."""
+    with pipeline.rag.memory.reading() as memory:
+        return memory.unavailable is not None

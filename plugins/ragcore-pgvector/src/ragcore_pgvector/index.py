@@ -1,0 +1,432 @@
+"""The index `pgvector`: vectors in a table of PostgreSQL, one table for each segment of a memory.
+
+The folder of a version has a pointer to the table; see `ragcore.contracts.RemoteData`. Knows how a
+table is searched; tables.py knows how it is made, leases.py how it is kept.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import weakref
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
+
+import numpy as np
+from psycopg import Connection
+
+from ragcore.disk.loading import reading
+from ragcore.disk.remote import POINTER, RemotePointer, pointers_below
+from ragcore.errors import (
+    ComponentError,
+    MemoryMismatchError,
+    RagcoreError,
+    UnsupportedOperation,
+)
+from ragcore.types import MISSING_ROW, Hits
+from ragcore_pgvector.configs import PgvectorConfig
+from ragcore_pgvector.database import database_of
+from ragcore_pgvector.leases import leases_of
+from ragcore_pgvector.tables import Finished, Tables, checked_name, new_name
+from ragcore_pgvector.wire import row_array, vector_array, vectors_in
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from ragcore.contracts import Capability
+    from ragcore.types import Rows, Vectors
+
+__all__ = ["Pgvector"]
+
+_LOG: Final = logging.getLogger("ragcore.pgvector")
+_USE: Final = "pgvector"
+_MOST_DIMENSIONS: Final = {
+    ("exact", False): 16_000,
+    ("exact", True): 16_000,
+    ("hnsw", False): 2_000,
+    ("hnsw", True): 4_000,
+}
+_LARGEST_HALF: Final = 65_504.0
+_FEW_ALLOWED: Final = 10_000
+"""So few allowed rows are compared one by one, which is exact, in place of a walk in the graph."""
+_FETCHED: Final = 20_000
+"""Vectors that one statement returns: with 16,000 dimensions a gigabyte would be the limit."""
+
+_OWN: Final[set[str]] = set()
+"""Tables that this process makes; others in a scratch folder are left from one that ended."""
+
+
+class Pgvector:
+    """An `Index` in PostgreSQL; scores are inner products, float32."""
+
+    Config: ClassVar[type[PgvectorConfig]] = PgvectorConfig
+
+    # Its class says `remote`; whether it is exact depends on the config.
+    capabilities: frozenset[Capability] = frozenset({"add", "filter", "remote", "scratch"})
+
+    def __init__(self, config: PgvectorConfig, *, dim: int) -> None:
+        """Make an empty index; nothing is asked of the database before the first vector.
+
+        Raises:
+            ComponentError: pgvector has no such long vectors.
+        """
+        most = _MOST_DIMENSIONS[config.method, config.half]
+        if dim > most:
+            raise ComponentError(
+                f"index {_USE!r}: vectors of {dim} numbers, and pgvector has {most} at most with "
+                f"method: {config.method}, half: {str(config.half).lower()}: "
+                + (
+                    "set half: true"
+                    if config.method == "hnsw" and dim <= 4_000
+                    else "set method: exact"
+                    if config.method == "hnsw"
+                    else "use another encoder"
+                )
+            )
+        self.capabilities = capabilities_of(config)
+        self._config = config
+        self._dim = dim
+        self._tables = Tables(database_of(config, _settings(config)), config)
+        self._name: str | None = None
+        self._count = 0
+        self._finished: Finished | None = None
+        self._identity: str | None = None
+        self._scratch: Path | None = None
+        self._leased = False
+        self._finalizer: weakref.finalize[Any, Any] | None = None
+
+    def __len__(self) -> int:
+        return self._count
+
+    def use_scratch(self, folder: Path) -> int:
+        """Write a pointer into this folder before each table that is made; see `RemoteData`.
+
+        Tables of a process that was killed are dropped: their rows are added again.
+        """
+        for left in list(pointers_below(folder)):
+            if RemotePointer.read(left).name not in _OWN:
+                self.drop(left, self._config)
+                shutil.rmtree(left)
+        self._scratch = folder
+        return 0
+
+    def add(self, rows: Rows, vectors: Vectors) -> None:
+        """Add vectors [n, d] under rows [n]; to a copy of the table where it is saved.
+
+        Raises:
+            ComponentError: the vectors have another length, or a row is there already.
+        """
+        rows = np.asarray(rows, np.int64)
+        vectors = self._checked(vectors, len(rows))
+        if not len(rows):
+            return
+        if len(np.unique(rows)) < len(rows):
+            raise ComponentError(f"index {_USE!r}: a row is added twice")
+        if self._config.half and np.abs(vectors).max(initial=0) > _LARGEST_HALF:
+            raise ComponentError(
+                f"index {_USE!r}: a vector has a number above {_LARGEST_HALF:,.0f}, which 16 bits "
+                "do not hold: set half: false"
+            )
+        self._tables.add(self._own_table(), rows, vectors, half=self._config.half)
+        self._count += len(rows)
+
+    def search(self, queries: Vectors, k: int, *, allowed: Rows | None = None) -> Hits:
+        """Find the k rows of highest inner product for each of queries [B, d], ties by row.
+
+        All queries go in one statement. With `method: hnsw` a query that the graph finds too few
+        rows for is asked again of the whole table.
+
+        Raises:
+            ComponentError: k is less than 1, or the queries have another length.
+            MemoryUnavailableError: the database does not answer.
+        """
+        if k < 1:
+            raise ComponentError(f"index {_USE!r} was asked for {k} hits: ask for 1 or more")
+        queries = self._checked(queries, len(queries))
+        rows = np.full((len(queries), k), MISSING_ROW, np.int64)
+        scores = np.full((len(queries), k), -np.inf, np.float32)
+        if allowed is not None:
+            allowed = np.unique(np.asarray(allowed, np.int64))
+        available = self._count if allowed is None else len(allowed)
+        if self._name is None or not available or not len(queries):
+            return Hits(rows, scores)
+        self._lease()
+        depth = min(k, available)
+        by_graph = self._walks(allowed)
+        everyone = np.arange(len(queries))
+        self._fill(rows, scores, everyone, queries, depth, allowed, by_graph)
+        if by_graph and self._finished is not None:
+            short = np.flatnonzero((rows[:, :depth] == MISSING_ROW).any(axis=1))
+            if len(short):
+                rows[short], scores[short] = MISSING_ROW, -np.inf
+                self._fill(rows, scores, short, queries[short], depth, allowed, False)
+        return Hits(rows, scores)
+
+    def remove(self, rows: Rows) -> None:
+        """Refuse: a table never changes, and a memory hides rows by itself.
+
+        Raises:
+            UnsupportedOperation: always.
+        """
+        raise UnsupportedOperation.of(f"index {_USE!r}", "remove")
+
+    def vectors(self, rows: Rows) -> Vectors:
+        """Return the vectors of rows [n], float32 [n, d], bit for bit as they were added.
+
+        Raises:
+            ComponentError: a row is not there.
+            UnsupportedOperation: they are stored with 16 bits for each number.
+        """
+        if self._config.half:
+            raise UnsupportedOperation.of(f"index {_USE!r} (half: true)", "vectors")
+        rows = np.asarray(rows, np.int64)
+        found = np.empty((len(rows), self._dim), np.float32)
+        for start in range(0, len(rows), _FETCHED):
+            found[start : start + _FETCHED] = self._fetched(rows[start : start + _FETCHED])
+        return found
+
+    def save(self, folder: Path) -> None:
+        """Finish the table, and write a pointer to it into an existing empty folder."""
+        if self._finished is None:
+            name = self._own_table()
+            self._finished = self._tables.finish(name, self._config, self._dim, self._count)
+        assert self._name is not None
+        self._pointer(self._name, self._finished).write(folder)
+        if self._finalizer is not None:
+            self._finalizer.detach()
+            self._finalizer = None
+
+    @classmethod
+    def load(cls, folder: Path, config: PgvectorConfig, *, mmap: bool = True) -> Self:
+        """Load what `save` wrote, without connecting; settings of searching may differ.
+
+        Raises:
+            StoreCorruptError: the pointer is missing or broken.
+            MemoryMismatchError: the table has no graph, or other vectors than the config says.
+        """
+        pointer = RemotePointer.read(folder)
+        with reading(folder / POINTER):
+            details = pointer.details
+            finished = Finished(
+                int(details["rows"]),
+                int(details["dim"]),
+                str(details["digest"]),
+                str(details["method"]),
+                bool(details["half"]),
+            )
+            identity = str(details["database"])
+        if finished.half != config.half or (config.method, finished.method) == ("hnsw", "exact"):
+            raise MemoryMismatchError(
+                f"{folder} was built with method: {finished.method}, half: "
+                f"{str(finished.half).lower()}, but the index in use has method: {config.method}, "
+                f"half: {str(config.half).lower()}: set these as they were, or rebuild the memory"
+            )
+        loaded = cls(config, dim=finished.dim)
+        loaded._name = checked_name(pointer.name)
+        loaded._count, loaded._finished, loaded._identity = finished.rows, finished, identity
+        return loaded
+
+    def check(self, *, full: bool) -> None:
+        """Check that the table is there, and with `full` that it has the same rows and vectors.
+
+        Raises:
+            StoreCorruptError: it is not.
+            MemoryMismatchError: the dsn leads to another database.
+            MemoryUnavailableError: the database does not answer.
+        """
+        if self._name is None or self._finished is None:
+            return
+        self._tables.extension()
+        _check_identity(self._tables, self._identity)
+        self._tables.check(self._name, self._finished, full=full)
+
+    @classmethod
+    def drop(cls, folder: Path, config: PgvectorConfig) -> bool:
+        """Drop the table that a pointer leads to; see `RemoteData`."""
+        pointer = RemotePointer.read(folder)
+        tables = Tables(database_of(config, _settings(config)), config)
+        _check_identity(tables, pointer.details.get("database"), folder)
+        return tables.drop(checked_name(pointer.name))
+
+    def _own_table(self) -> str:
+        """Return the table that is written to; a new one where there is none, or it is finished.
+
+        The pointer is on the disk before there is a table.
+        """
+        if self._name is not None and self._finished is None:
+            return self._name
+        copied, name = self._name, new_name()
+        if self._identity is None:
+            self._identity = self._tables.prepare()
+        _OWN.add(name)
+        if self._scratch is not None:
+            (self._scratch / name).mkdir()
+            self._pointer(name, None).write(self._scratch / name)
+        if self._finalizer is not None:
+            self._finalizer.detach()
+        self._finalizer = weakref.finalize(self, _drop_unsaved, self._tables, name, os.getpid())
+        self._tables.create(name, self._dim, half=self._config.half, copied=copied)
+        self._name, self._finished = name, None
+        return name
+
+    def _pointer(self, name: str, finished: Finished | None) -> RemotePointer:
+        details: dict[str, Any] = {"database": self._identity}
+        if finished is not None:
+            details |= {
+                "rows": finished.rows,
+                "dim": finished.dim,
+                "digest": finished.digest,
+                "method": finished.method,
+                "half": finished.half,
+            }
+        return RemotePointer("index", _USE, name, details)
+
+    def _lease(self) -> None:
+        """Keep the table from being dropped as long as this index lives."""
+        if self._finished is None or self._name is None:
+            return
+        leases = leases_of(self._tables.database)
+        if not self._leased:
+            leases.take(self._name)
+            self._leased = True
+            weakref.finalize(self, leases.release, self._name).atexit = False
+        else:
+            leases.refresh()
+
+    def _walks(self, allowed: Rows | None) -> bool:
+        """Return whether the graph is searched, not all vectors."""
+        if self._config.method == "exact":
+            return False
+        return allowed is None or len(allowed) > max(_FEW_ALLOWED, self._count // 20)
+
+    def _fill(
+        self,
+        rows: Rows,
+        scores: npt.NDArray[np.float32],
+        asked: npt.NDArray[np.int64],
+        queries: Vectors,
+        depth: int,
+        allowed: Rows | None,
+        by_graph: bool,
+    ) -> None:
+        """Search queries [b, d], and put what is found into the rows `asked` of rows and scores."""
+        extension = self._tables.extension()
+        schema = f'"{extension.schema}"'
+        kind = f"{schema}.{'halfvec' if self._config.half else 'vector'}"
+        assert self._name is not None
+        table = self._tables.path(self._name)
+        parameters: list[Any] = [vector_array(queries, extension.vector_type)]
+        product = f"t.embedding operator({schema}.<#>) q.vector::{kind}"
+        source, condition = f"{table} t", ""
+        opening = f"with q as (select * from unnest(%b::{schema}.vector[]) "
+        opening += "with ordinality q(vector, number))"
+        if allowed is not None:
+            parameters.append(row_array(allowed))
+            if by_graph:
+                condition = "where t.row = any(%b::bigint[])"
+            else:
+                # Read once, however many queries there are.
+                opening += (
+                    f", t as materialized (select t.row, t.embedding from {table} t "
+                    "where t.row = any(%b::bigint[]))"
+                )
+                source = "t"
+        # A sum is no order that the graph has, so that it is not used where all are compared.
+        order = product if by_graph else f"({product}) + 0.0, t.row"
+        statement = (
+            f"{opening} select q.number, h.row, h.score from q cross join lateral ("
+            f"select t.row, -({product}) as score from {source} {condition} "
+            f"order by {order} limit {depth}) h"
+        ).encode()
+
+        def ask(connection: Connection[Any]) -> list[tuple[int, int, float]]:
+            return connection.execute(statement, parameters, binary=True).fetchall()
+
+        found = self._tables.database.read(ask)
+        if not found:
+            return
+        numbers = np.array([number for number, _, _ in found], np.int64) - 1  # [h]
+        found_rows = np.array([row for _, row, _ in found], np.int64)
+        found_scores = np.array([score for _, _, score in found], np.float32)
+        ranking = np.lexsort((found_rows, -found_scores, numbers))
+        numbers = numbers[ranking]
+        position = np.arange(len(numbers)) - np.searchsorted(numbers, numbers)
+        rows[asked[numbers], position] = found_rows[ranking]
+        scores[asked[numbers], position] = found_scores[ranking]
+
+    def _fetched(self, rows: Rows) -> Vectors:
+        """Return the vectors of rows [n]."""
+        if self._name is None:
+            raise ComponentError(f"index {_USE!r} has no row {rows[0]}: it is empty")
+        schema, path = self._tables.extension().schema, self._tables.path(self._name)
+        statement = (
+            f"select count(*), string_agg(\"{schema}\".vector_send(t.embedding), ''::bytea "
+            "order by a.number) from unnest(%b::bigint[]) with ordinality a(row, number) "
+            f"join {path} t using (row)"
+        ).encode()
+        count, data = self._tables.database.read(
+            lambda connection: (
+                connection.execute(statement, [row_array(rows)], binary=True).fetchone() or (0, b"")
+            ),
+            timeout=self._config.build_timeout,
+        )
+        if count < len(rows):
+            raise ComponentError(
+                f"index {_USE!r} has {count} of the {len(rows)} rows whose vectors are asked for"
+            )
+        return vectors_in(data or b"", self._dim)
+
+    def _checked(self, vectors: Vectors, count: int) -> Vectors:
+        """Return vectors as float32 [count, d]."""
+        vectors = np.ascontiguousarray(vectors, np.float32)
+        if vectors.shape != (count, self._dim):
+            raise ComponentError(
+                f"index {_USE!r}: vectors of shape {vectors.shape}, expected ({count}, {self._dim})"
+            )
+        return vectors
+
+
+def capabilities_of(config: PgvectorConfig) -> frozenset[Capability]:
+    """Return what an index of a config can do."""
+    capabilities = Pgvector.__dict__["capabilities"]
+    if not config.half:
+        capabilities |= {"vectors"}
+        if config.method == "exact":
+            capabilities |= {"exact"}
+    return frozenset(capabilities)
+
+
+def _settings(config: PgvectorConfig) -> tuple[tuple[str, str], ...]:
+    """Return what each connection is set to: the graph is searched on until there are k hits."""
+    return (
+        ("hnsw.ef_search", str(config.ef_search)),
+        ("hnsw.iterative_scan", "strict_order"),
+        ("hnsw.max_scan_tuples", "2147483647"),
+        ("hnsw.scan_mem_multiplier", "16"),
+    )
+
+
+def _check_identity(tables: Tables, identity: Any, folder: Path | None = None) -> None:
+    """Check that this is the database of a pointer.
+
+    Raises:
+        MemoryMismatchError: it is another one.
+    """
+    found = tables.identity()
+    if found != identity:
+        where = f" of {folder}" if folder else ""
+        raise MemoryMismatchError(
+            f"{tables.database.name} is not the one that the pointer{where} leads to: check `dsn` "
+            "and `schema`; if that one no longer exists, delete the pointer's folder"
+        )
+
+
+def _drop_unsaved(tables: Tables, name: str, pid: int) -> None:
+    """Drop the table of an index that nobody saved; a forked copy of it has none."""
+    if pid != os.getpid():
+        return
+    try:
+        tables.drop_unsaved(name)
+    except RagcoreError as error:
+        _LOG.warning("table %s stays in the database: %s", name, error)
