@@ -48,7 +48,7 @@ def _shared() -> dict[str, str]:
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
     """Tell a process of pytest-xdist where the server is."""
-    if "engines" in node.config.getoption("markexpr"):
+    if "not engines" not in node.config.getoption("markexpr"):
         node.workerinput["milvus"] = _shared()
 
 
