@@ -9,6 +9,7 @@ looked for, where `make test-engines` puts it. Knows nothing of the index.
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import os
 import signal
 import subprocess
@@ -87,6 +88,17 @@ class MilvusServer:
             Unavailable: it ends, or does not answer in two minutes.
         """
         self.folder.mkdir(exist_ok=True)
+        # One after the other: two that start at the same time would choose the same free ports.
+        with (self._python.parents[1] / "starting").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            try:
+                self._start()
+                self._wait()
+            except BaseException:
+                self.kill()
+                raise
+
+    def _start(self) -> None:
         with (self.folder / "server.log").open("ab") as log:
             self._process = subprocess.Popen(
                 [self._python, __file__, self.folder, str(int(self._authorization))],
@@ -96,11 +108,6 @@ class MilvusServer:
                 # An interrupt at the terminal is for the tests, which stop it in order.
                 start_new_session=True,
             )
-        try:
-            self._wait()
-        except BaseException:
-            self.kill()
-            raise
 
     def kill(self) -> None:
         """Kill it as a lost machine would be: nothing is written any more."""
@@ -188,8 +195,6 @@ def _separate_etcd(folder: Path, clients: int, peers: int) -> None:
 
 def _run(folder: Path, authorization: bool) -> None:
     """Become the server's process; runs in the environment that has the package `milvus`."""
-    import fcntl
-
     from milvus import MilvusServerConfig, _initialize_data_files
 
     # Also if the tests are killed: the signal is kept by exec.
@@ -198,10 +203,8 @@ def _run(folder: Path, authorization: bool) -> None:
         sys.exit("whoever started this process has ended")
     programs = Path(sys.prefix) / "milvus-programs"
     programs.mkdir(exist_ok=True)
-    with (programs / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        # Unpacked once, not for each server.
-        _initialize_data_files(str(programs))
+    # Unpacked once, not for each server.
+    _initialize_data_files(str(programs))
     ports = folder / "ports"
     if not ports.exists():
         config = MilvusServerConfig(data_dir=str(folder))
