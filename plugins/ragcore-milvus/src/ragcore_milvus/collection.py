@@ -1,0 +1,370 @@
+"""One collection of Milvus: a row number and a vector for each entity.
+
+Creates, fills, completes, searches and drops it. Knows Milvus's limits and how it stores; knows
+nothing of ties, filters of rows, or files.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import numpy as np
+from pymilvus import DataType, MilvusClient
+
+from ragcore.errors import MemoryUnavailableError, StoreCorruptError
+from ragcore.types import MISSING_ROW
+from ragcore_milvus.config import MilvusConfig
+from ragcore_milvus.connection import MissingError, NotLoadedError, connection
+
+if TYPE_CHECKING:
+    from ragcore.types import Rows, Scores, Vectors
+
+__all__ = ["LIMIT", "Collection"]
+
+T = TypeVar("T")
+
+LIMIT: Final = 16_384
+"""The most hits, queries or entities that one request may ask for."""
+
+_REQUEST_BYTES: Final = 8 << 20
+"""Of vectors in one request or reply; Milvus refuses 64 MB."""
+
+_HITS_AT_ONCE: Final = 1 << 19
+"""In one reply, 12 bytes each, and some 300 in this process."""
+
+_COMPARED_AT_ONCE: Final = 1 << 22
+"""Vectors with queries in one request: some tenths of a second, far from any time-out."""
+
+_SETTLED_SECONDS: Final = 600.0
+"""Searches wait for the latest writes for so long after a collection was completed.
+
+Afterwards they wait for those up to some seconds ago, which are there without waiting: the wait of
+the former is 0.2 s. Much longer than those seconds, since clocks differ.
+"""
+
+_POLL: Final = 0.1
+
+
+class Collection:
+    """A collection of a name; it may not exist yet."""
+
+    def __init__(self, config: MilvusConfig, name: str, completed: float | None = None) -> None:
+        """Connect to nothing yet.
+
+        Args:
+            config: how to connect, and how to search.
+            name: of the collection.
+            completed: when it was, in seconds since 1970; None if it is not.
+        """
+        self.config = config
+        self.name = name
+        self.connection = connection(config)
+        self._completed = completed
+
+    def create(self, dim: int) -> None:
+        """Create it, for vectors of so many dimensions; nothing where it is there.
+
+        Raises:
+            MemoryUnavailableError: Milvus does not answer, or refuses.
+        """
+
+        def send(client: MilvusClient, seconds: float) -> None:
+            schema = client.create_schema(auto_id=False)
+            schema.add_field("row", DataType.INT64, is_primary=True)
+            schema.add_field("vector", DataType.FLOAT_VECTOR, dim=dim)
+            client.create_collection(
+                self.name,
+                schema=schema,
+                num_shards=self.config.shards,
+                consistency_level="Strong",
+                timeout=seconds,
+            )
+
+        self._send("create a collection", send)
+
+    def insert(self, rows: Rows, vectors: Vectors) -> None:
+        """Insert vectors [n, d] under rows [n].
+
+        Raises:
+            StoreCorruptError: the collection was dropped.
+            MemoryUnavailableError: Milvus does not answer, or refuses; some may be there.
+        """
+        size = max(1, min(_REQUEST_BYTES // vectors[0].nbytes, LIMIT))
+        for start in range(0, len(rows), size):
+            numbers = rows[start : start + size].tolist()
+            block = vectors[start : start + size]
+            data = [
+                {"row": row, "vector": vector} for row, vector in zip(numbers, block, strict=True)
+            ]
+
+            def send(client: MilvusClient, seconds: float, data: Any = data) -> None:
+                client.insert(self.name, data, timeout=seconds)
+
+            # Sent again, entities that had arrived would be there twice.
+            self._send("insert vectors", send, repeatable=False)
+
+    def complete(self, count: int) -> None:
+        """Store all that was inserted, index it, load it, and check that it is there.
+
+        Args:
+            count: of entities.
+
+        Raises:
+            StoreCorruptError: the collection was dropped, or has another number of entities.
+            MemoryUnavailableError: Milvus does not answer, refuses, or takes too long.
+        """
+        self._flush()
+        self._index()
+        if self._completed is not None:
+            # What was inserted since is loaded without its index, and exchanged some time later.
+            self._send(
+                "release a collection", lambda c, t: c.release_collection(self.name, timeout=t)
+            )
+        self.load()
+        self._completed = time.time()
+        stored = self.count()
+        if stored != count:
+            raise StoreCorruptError(
+                f"{self} has {stored} entities, not {count}: the connection was lost while they "
+                "were written; build again"
+            )
+
+    def load(self) -> None:
+        """Have Milvus load it into memory, and wait for it.
+
+        Raises:
+            StoreCorruptError: the collection was dropped.
+            MemoryUnavailableError: Milvus does not answer, refuses, or takes too long.
+        """
+
+        def begin(client: MilvusClient, seconds: float) -> None:
+            client.load_collection(
+                self.name, timeout=seconds, replica_number=self.config.replicas, _async=True
+            )
+
+        def state(client: MilvusClient, seconds: float) -> tuple[bool, Any]:
+            reply = client.get_load_state(self.name, timeout=seconds)
+            return getattr(reply["state"], "name", "") == "Loaded", reply.get("progress")
+
+        self._send("load a collection", begin)
+        self._wait("load a collection", state)
+
+    def search(
+        self, queries: Vectors, limit: int, expression: str, *, ef: int | None, compared: int = 1
+    ) -> tuple[Scores, Rows]:
+        """Find the entities of highest inner product with each of queries [B, d].
+
+        Args:
+            queries: float32.
+            limit: hits per query, at most `LIMIT`.
+            expression: a filter; empty for none.
+            ef: candidates in a graph; None where all are compared.
+            compared: with how many vectors each query is compared at most.
+
+        Returns:
+            Scores float32 and rows int64 [B, limit], by falling score, in any order where scores
+            are equal; -inf and -1 where there are fewer.
+
+        Raises:
+            StoreCorruptError: the collection was dropped.
+            MemoryUnavailableError: Milvus does not answer, or refuses.
+        """
+        scores = np.full((len(queries), limit), -np.inf, np.float32)
+        rows = np.full((len(queries), limit), MISSING_ROW, np.int64)
+        at_once = (
+            _HITS_AT_ONCE // limit,
+            _REQUEST_BYTES // queries[0].nbytes,
+            _COMPARED_AT_ONCE // compared,
+        )
+        size = max(1, min(*at_once, LIMIT))
+        params: dict[str, Any] = {"metric_type": "IP", "params": {} if ef is None else {"ef": ef}}
+        for start in range(0, len(queries), size):
+            block = queries[start : start + size]
+
+            def send(client: MilvusClient, seconds: float, block: Vectors = block) -> Any:
+                return client.search(
+                    self.name,
+                    data=list(block),
+                    anns_field="vector",
+                    limit=limit,
+                    filter=expression,
+                    search_params=params,
+                    timeout=seconds,
+                    consistency_level=self._consistency,
+                )
+
+            for number, hits in enumerate(self._loaded("search", send), start):
+                scores[number, : len(hits.ids)] = hits.distances
+                rows[number, : len(hits.ids)] = hits.ids
+        return scores, rows
+
+    def count(self, expression: str = "") -> int:
+        """Count the entities that a filter selects.
+
+        Raises:
+            StoreCorruptError: the collection was dropped.
+            MemoryUnavailableError: Milvus does not answer, or refuses.
+        """
+
+        def send(client: MilvusClient, seconds: float) -> Any:
+            return client.query(
+                self.name,
+                filter=expression,
+                output_fields=["count(*)"],
+                timeout=seconds,
+                consistency_level=self._consistency,
+            )
+
+        return int(self._loaded("count entities", send)[0]["count(*)"])
+
+    def fetch(self, expression: str, dim: int) -> tuple[Rows, Vectors]:
+        """Return the rows [n] that a filter selects, with their vectors [n, d], in any order.
+
+        Raises:
+            StoreCorruptError: the collection was dropped.
+            MemoryUnavailableError: Milvus does not answer, or refuses.
+        """
+
+        def send(client: MilvusClient, seconds: float) -> Any:
+            return client.query(
+                self.name,
+                filter=expression,
+                output_fields=["row", "vector"],
+                timeout=seconds,
+                consistency_level=self._consistency,
+            )
+
+        return _arrays(self._loaded("return vectors", send), dim)
+
+    def pages(self, expression: str, dim: int) -> Iterator[tuple[Rows, Vectors]]:
+        """Yield the rows [n] that a filter selects, with their vectors [n, d], some at a time.
+
+        Raises:
+            StoreCorruptError: the collection was dropped.
+            MemoryUnavailableError: Milvus does not answer, or refuses.
+        """
+
+        def begin(client: MilvusClient, seconds: float) -> Any:
+            return client.query_iterator(
+                self.name,
+                batch_size=self.at_once(dim),
+                filter=expression,
+                output_fields=["row", "vector"],
+                timeout=seconds,
+                consistency_level=self._consistency,
+            )
+
+        iterator = self._loaded("return vectors", begin)
+        try:
+            while entities := self._send("return vectors", lambda _, __: iterator.next()):
+                yield _arrays(entities, dim)
+        finally:
+            iterator.close()
+
+    @staticmethod
+    def at_once(dim: int) -> int:
+        """Return of how many entities the vectors can be fetched in one request."""
+        return max(1, min(_REQUEST_BYTES // (4 * dim), LIMIT))
+
+    def drop(self) -> None:
+        """Drop it; nothing where it is not there.
+
+        Raises:
+            MemoryUnavailableError: Milvus does not answer, or refuses.
+        """
+        try:
+            self.connection.request(
+                "drop a collection", lambda c, t: c.drop_collection(self.name, timeout=t)
+            )
+        except MissingError:
+            return
+
+    def __str__(self) -> str:
+        return f"collection {self.name} of {self.connection.address}"
+
+    @property
+    def _consistency(self) -> str:
+        recent = self._completed is None or time.time() - self._completed < _SETTLED_SECONDS
+        return "Strong" if recent else "Bounded"
+
+    def _flush(self) -> None:
+        """Have Milvus write to its storage what it has in memory."""
+        ends = time.monotonic() + self.config.build_timeout
+        while True:
+            try:
+                self._send("store vectors", lambda c, t: c.flush(self.name, timeout=t))
+                return
+            except MemoryUnavailableError:
+                # It goes on with it, as long as it answers.
+                if time.monotonic() > ends or not self.connection.has(self.name):
+                    raise
+
+    def _index(self) -> None:
+        """Have Milvus index the vectors, and wait until all that are stored are."""
+        config = self.config
+
+        def begin(client: MilvusClient, seconds: float) -> None:
+            params = client.prepare_index_params()
+            graph = {"M": config.m, "efConstruction": config.ef_construction}
+            params.add_index(
+                "vector",
+                index_type="FLAT" if config.method == "exact" else "HNSW",
+                metric_type="IP",
+                params={} if config.method == "exact" else graph,
+            )
+            client.create_index(self.name, params, timeout=seconds, sync=False)
+
+        def state(client: MilvusClient, seconds: float) -> tuple[bool, Any]:
+            reply = client.describe_index(self.name, "vector", timeout=seconds)
+            if reply["state"] == "Failed":
+                raise MemoryUnavailableError(f"{self} cannot be indexed: see the logs of Milvus")
+            left = reply["pending_index_rows"]
+            return reply["state"] == "Finished" and not left, left
+
+        self._send("index a collection", begin)
+        self._wait("index a collection", state)
+
+    def _wait(self, what: str, state: Callable[[MilvusClient, float], tuple[bool, Any]]) -> None:
+        """Wait until a state is reached; the time starts again at each sign of progress."""
+        ends, before = time.monotonic() + self.config.build_timeout, None
+        while True:
+            reached, progress = self._send(what, state)
+            if reached:
+                return
+            if progress != before:
+                ends, before = time.monotonic() + self.config.build_timeout, progress
+            if time.monotonic() > ends:
+                raise MemoryUnavailableError(
+                    f"{self.connection.address} did not {what} in {self.config.build_timeout:g} s: "
+                    "see its logs, or raise build_timeout"
+                )
+            time.sleep(_POLL)
+
+    def _loaded(self, what: str, send: Callable[[MilvusClient, float], T]) -> T:
+        """Send a request for which the collection must be loaded; load it where it is not."""
+        try:
+            return self._send(what, send)
+        except NotLoadedError:
+            self.load()
+            return self._send(what, send)
+
+    def _send(
+        self, what: str, send: Callable[[MilvusClient, float], T], *, repeatable: bool = True
+    ) -> T:
+        try:
+            return self.connection.request(what, send, repeatable=repeatable)
+        except MissingError:
+            raise StoreCorruptError(
+                f"{self} is not there: it was dropped, or the pipeline names another Milvus than "
+                "the one that this version was built with; set uri and database, or build again"
+            ) from None
+
+
+def _arrays(entities: Any, dim: int) -> tuple[Rows, Vectors]:
+    """Return rows [n] and vectors [n, d] of entities as the client has them."""
+    vectors = np.empty((len(entities), dim), np.float32)
+    for number, entity in enumerate(entities):
+        vectors[number] = entity["vector"]
+    return np.array([entity["row"] for entity in entities], np.int64), vectors

@@ -1,0 +1,456 @@
+"""The index `milvus`: finds rows by inner product in a collection of a Milvus server.
+
+A collection is one immutable segment. The version's folder has a pointer to it; how to connect says
+the config. Knows the contract of an index and the pointer; `collection.py` knows Milvus.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import secrets
+import time
+import weakref
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Final
+
+import numpy as np
+
+from ragcore.disk.loading import reading
+from ragcore.disk.remote import POINTER, RemotePointer
+from ragcore.errors import (
+    ComponentError,
+    MemoryMismatchError,
+    MemoryUnavailableError,
+    StoreCorruptError,
+    UnsupportedOperation,
+)
+from ragcore.process.fork import new_rlock
+from ragcore.scaling import checked_scale, common_scale, in_range, need_no_scale, scales
+from ragcore.types import Hits
+from ragcore_milvus.collection import Collection
+from ragcore_milvus.config import MilvusConfig
+from ragcore_milvus.searching import Searcher
+from ragcore_milvus.selection import selections
+
+if TYPE_CHECKING:
+    from ragcore.types import Rows, Vectors
+
+__all__ = ["Milvus"]
+
+_KIND: Final = "index"
+_USE: Final = "milvus"
+_DIGEST_BYTES: Final = 16
+
+_LOG: Final = logging.getLogger("ragcore.milvus")
+
+
+@dataclass(frozen=True, slots=True)
+class _Contents:
+    """What a complete collection has in it.
+
+    Attributes:
+        dim: of the vectors.
+        count: of the rows.
+        first: the lowest row; 0 where there is none.
+        last: the highest row; -1 where there is none.
+        digest: the sum of all entities' digests, modulo 2**128: it depends on no order.
+        scale: what the vectors are multiplied by; None where all are zeros.
+    """
+
+    dim: int
+    count: int = 0
+    first: int = 0
+    last: int = -1
+    digest: int = 0
+    scale: float | None = None
+
+
+class Milvus:
+    """See `ragcore.contracts.Index`; searches may run in several threads, changes in one.
+
+    Its first `add` creates the collection. Before that, and after `load`, it does not connect.
+    """
+
+    Config: ClassVar[type[MilvusConfig]] = MilvusConfig
+    capabilities: frozenset[str] = frozenset({"filter", "remote", "scratch", "vectors"})
+
+    def __init__(self, config: MilvusConfig, *, dim: int) -> None:
+        self._adopt(config, _Contents(dim), f"ragcore_{secrets.token_hex(16)}", None)
+
+    def _adopt(
+        self, config: MilvusConfig, contents: _Contents, name: str, completed: float | None
+    ) -> None:
+        self._config = config
+        self._contents = contents
+        self._collection = Collection(config, name, completed)
+        self._searcher = Searcher(
+            self._collection, exact=config.method == "exact", ef=config.ef_search
+        )
+        self._completed = completed
+        self._identity = ""
+        # Of the rows that were added; empty after `load`.
+        self._rows: list[Rows] = []
+        self._created = completed is not None
+        # Whether all that was added can be searched.
+        self._settled = True
+        self._loaded = False
+        self._broken = False
+        self._scratch: Path | None = None
+        self._abandoned: weakref.finalize[..., Milvus] | None = None
+        self._lock = new_rlock()
+        if config.method == "exact":
+            self.capabilities = type(self).capabilities | {"exact"}
+
+    def __len__(self) -> int:
+        return self._contents.count
+
+    def use_scratch(self, folder: Path) -> int:
+        """Keep the pointer to the collection here until it is saved; see `ScratchUser`.
+
+        Returns:
+            0: all vectors are added again. The collections that a killed build has left here are
+            dropped by the store, which knows whether a version has one of them.
+        """
+        self._scratch = folder
+        return 0
+
+    def add(self, rows: Rows, vectors: Vectors) -> None:
+        """Add vectors [n, d] under rows [n].
+
+        Raises:
+            UnsupportedOperation: the index was loaded, or saved: a collection never changes.
+            ComponentError: shapes do not fit, a vector is not finite, a row is negative or taken.
+            MemoryUnavailableError: Milvus does not answer, or refuses; the index cannot be used
+                any longer.
+        """
+        if self._loaded or self._completed is not None:
+            raise UnsupportedOperation.of(self._name, "add")
+        new = np.ascontiguousarray(rows, np.int64)
+        values = self._checked(vectors)
+        if new.shape != (len(values),):
+            raise ComponentError(
+                f"{self._name}: {len(values)} vectors were added under rows of shape {new.shape}: "
+                "give one row for each vector"
+            )
+        if not len(new):
+            return
+        with self._lock:
+            self._refuse_broken()
+            self._refuse_taken(new)
+            old = self._contents
+            scale = common_scale(values) if old.scale is None else old.scale
+            stored = values * np.float32(scale or 1)
+            if not in_range(stored):
+                raise ComponentError(
+                    f"{self._name} was given a vector that is much longer than the first ones, by "
+                    "which all are scaled: build the memory again, with the longest first"
+                )
+            self._create()
+            # What follows may store a part.
+            self._broken, self._settled = True, False
+            self._collection.insert(new, stored)
+            self._broken = False
+            self._contents = _Contents(
+                old.dim,
+                old.count + len(new),
+                min(old.first, int(new.min())) if old.count else int(new.min()),
+                max(old.last, int(new.max())),
+                (old.digest + _digest(new, stored)) % (1 << 8 * _DIGEST_BYTES),
+                scale,
+            )
+            self._rows.append(new.copy())
+
+    def search(self, queries: Vectors, k: int, *, allowed: Rows | None = None) -> Hits:
+        """Return the k rows of highest inner product for each of queries [B, d], ties by row.
+
+        Each query gets min(k, rows that may be found) hits.
+
+        Raises:
+            ComponentError: k is less than 1, or shapes do not fit.
+            StoreCorruptError: the collection was dropped.
+            MemoryUnavailableError: Milvus does not answer, or refuses.
+        """
+        if k < 1:
+            raise ComponentError(f"{self._name} was asked for {k} hits: ask for 1 or more")
+        values = self._checked(queries)
+        contents = self._contents
+        chosen = list(selections(contents.first, contents.last, contents.count, allowed))
+        if not len(values) or not contents.count or not chosen:
+            return Hits.empty(len(values), k)
+        self._settle()
+        depth = min(k, contents.count)
+        factors = None if need_no_scale(values) and contents.scale in (None, 1) else scales(values)
+        if factors is None:
+            scores, rows = self._searcher.best(values, depth, chosen)
+        else:
+            scores, rows = self._searcher.best(values * factors[:, None], depth, chosen)
+            scores = scores / (factors * np.float32(contents.scale or 1))[:, None]
+        hits = Hits.empty(len(values), k)
+        hits.rows[:, :depth], hits.scores[:, :depth] = rows, scores
+        return Hits(hits.rows, hits.scores)
+
+    def remove(self, rows: Rows) -> None:
+        """Refuse: a collection never changes.
+
+        Raises:
+            UnsupportedOperation: always.
+        """
+        raise UnsupportedOperation.of(self._name, "remove")
+
+    def vectors(self, rows: Rows) -> Vectors:
+        """Return the vectors of rows [n] as they were added, float32 [n, d] (capability `vectors`).
+
+        Raises:
+            ComponentError: a row is not there.
+            StoreCorruptError: the collection was dropped.
+            MemoryUnavailableError: Milvus does not answer, or refuses.
+        """
+        rows = np.asarray(rows, np.int64)
+        contents = self._contents
+        distinct, places = np.unique(rows, return_inverse=True)
+        vectors = np.empty((len(distinct), contents.dim), np.float32)
+        unknown = distinct[(distinct < contents.first) | (distinct > contents.last)]
+        if len(unknown):
+            raise ComponentError(f"{self._name} has no row {unknown[0]}")
+        if len(distinct):
+            self._settle()
+        size = Collection.at_once(contents.dim)
+        for start in range(0, len(distinct), size):
+            part = distinct[start : start + size]
+            (selection,) = selections(contents.first, contents.last, contents.count, part)
+            fetched, values = self._collection.fetch(selection.expression, contents.dim)
+            order = np.argsort(fetched)
+            if not np.array_equal(fetched[order], part):
+                missing = np.setdiff1d(part, fetched)
+                raise ComponentError(f"{self._name} has no row {missing[0]}")
+            vectors[start : start + size] = values[order]
+        return vectors[places] / np.float32(contents.scale or 1)
+
+    def save(self, folder: Path) -> None:
+        """Complete the collection, and write the pointer to it into an existing folder.
+
+        Raises:
+            StoreCorruptError: the collection was dropped, or does not have all that was added.
+            MemoryUnavailableError: Milvus does not answer, refuses, or takes too long.
+            OSError: there is no room for the pointer.
+        """
+        with self._lock:
+            self._refuse_broken()
+            self._settle()
+            if self._completed is None:
+                self._completed = time.time()
+            self._pointer(completed=True).write(folder)
+            if self._abandoned is not None:
+                self._abandoned.detach()
+
+    @classmethod
+    def load(cls, folder: Path, config: MilvusConfig, *, mmap: bool = True) -> Milvus:
+        """Read the pointer that `save` wrote; does not connect.
+
+        `config` may differ in how to connect, and in what only searching depends on.
+
+        Raises:
+            MemoryMismatchError: the collection was built by another method.
+            StoreCorruptError: the pointer is missing or broken.
+        """
+        pointer = RemotePointer.read(folder)
+        with reading(folder / POINTER):
+            details = pointer.details
+            built = dict(details["built"])
+            contents = _contents(details)
+            completed = float(details["completed"])
+            identity = str(details["database"])
+        wanted = _built(config)
+        if built != wanted:
+            raise MemoryMismatchError(
+                f"{folder} was built with {built}, but the configuration says {wanted}: build the "
+                "memory again, or set the index as it was"
+            )
+        loaded = cls.__new__(cls)
+        loaded._adopt(config, contents, pointer.name, completed)
+        loaded._identity = identity
+        loaded._loaded = True
+        return loaded
+
+    def check(self, *, full: bool) -> None:
+        """Check that the collection is there, and has what the pointer says; see `RemoteData`.
+
+        Raises:
+            StoreCorruptError: the collection is missing, or has other entities.
+            MemoryUnavailableError: Milvus does not answer, or refuses.
+        """
+        contents = self._contents
+        if not contents.count:
+            return
+        if not full:
+            self._settle()
+            stored = self._collection.count()
+            if stored != contents.count:
+                self._refuse_contents(f"{stored} entities, not {contents.count}")
+            return
+        count = digest = 0
+        for rows, vectors in self._collection.pages("", contents.dim):
+            count += len(rows)
+            digest = (digest + _digest(rows, vectors)) % (1 << 8 * _DIGEST_BYTES)
+        if (count, digest) != (contents.count, contents.digest):
+            self._refuse_contents(
+                f"{count} entities with digest {digest:032x}, not {contents.count} with "
+                f"{contents.digest:032x}"
+            )
+
+    @classmethod
+    def drop(cls, folder: Path, config: MilvusConfig) -> bool:
+        """Drop the collection that a pointer leads to; see `RemoteData`.
+
+        Returns:
+            True: Milvus does not tell who has a collection open.
+
+        Raises:
+            StoreCorruptError: the pointer is broken.
+            MemoryMismatchError: the config leads to another database than the pointer.
+            MemoryUnavailableError: Milvus does not answer, or refuses.
+        """
+        pointer = RemotePointer.read(folder)
+        collection = Collection(config, pointer.name)
+        identity = str(pointer.details.get("database", ""))
+        if identity and not collection.connection.has(identity):
+            raise MemoryMismatchError(
+                f"{collection.connection.address} is not the database that {folder} points to: "
+                f"it has no collection {identity}; set uri and database as they were"
+            )
+        collection.drop()
+        return True
+
+    @property
+    def _name(self) -> str:
+        return f"index 'milvus' ({self._config.method})"
+
+    def _create(self) -> None:
+        """Create the collection, once; its pointer is on the disk before."""
+        if self._created:
+            return
+        collection = self._collection
+        self._identity = collection.connection.identity(make=True)
+        if self._scratch is not None:
+            folder = self._scratch / collection.name
+            folder.mkdir()
+            self._pointer(completed=False).write(folder)
+        else:
+            # Where no store knows of it, nobody else drops it.
+            self._abandoned = weakref.finalize(self, _drop_abandoned, collection)
+        collection.create(self._contents.dim)
+        self._created = True
+
+    def _settle(self) -> None:
+        """Have Milvus store, index and load what was added; nothing where it has done so."""
+        if self._settled:
+            return
+        with self._lock:
+            self._refuse_broken()
+            if not self._settled:
+                self._collection.complete(self._contents.count)
+                self._settled = True
+
+    def _pointer(self, *, completed: bool) -> RemotePointer:
+        contents = self._contents
+        details: dict[str, Any] = {
+            "database": self._identity,
+            "built": _built(self._config),
+            "dim": contents.dim,
+        }
+        if completed:
+            details |= {
+                "rows": contents.count,
+                "first": contents.first,
+                "last": contents.last,
+                "digest": f"{contents.digest:032x}",
+                "scale": contents.scale,
+                "completed": self._completed,
+            }
+        return RemotePointer(_KIND, _USE, self._collection.name, details)
+
+    def _checked(self, vectors: Vectors) -> Vectors:
+        values = np.ascontiguousarray(vectors, np.float32)
+        if values.ndim != 2 or values.shape[1] != self._contents.dim:
+            raise ComponentError(
+                f"{self._name} holds vectors of {self._contents.dim} dimensions and was given an "
+                f"array of shape {values.shape}: it must be [n, {self._contents.dim}]"
+            )
+        if not (need_no_scale(values) or in_range(values)):
+            raise ComponentError(
+                f"{self._name} was given a vector that is not finite, or has a number above 1e18"
+            )
+        return values
+
+    def _refuse_taken(self, new: Rows) -> None:
+        if new.min() < 0:
+            raise ComponentError(f"{self._name}: row {new.min()} is negative: rows count from 0")
+        if len(np.unique(new)) < len(new):
+            raise ComponentError(f"{self._name}: the same row was given twice in one call")
+        # Rows mostly ascend; only when they do not, all must be compared.
+        if self._rows and new.min() <= self._contents.last:
+            taken = new[np.isin(new, np.concatenate(self._rows))]
+            if len(taken):
+                raise ComponentError(f"{self._name}: row {taken[0]} is already there")
+
+    def _refuse_broken(self) -> None:
+        if self._broken:
+            raise MemoryUnavailableError(
+                f"{self._collection} does not have all that was added, since a request failed: "
+                "build again"
+            )
+
+    def _refuse_contents(self, what: str) -> None:
+        raise StoreCorruptError(
+            f"{self._collection} has {what}: it was changed after the build; build again"
+        )
+
+
+def _built(config: MilvusConfig) -> dict[str, Any]:
+    """Return the settings that a collection depends on."""
+    if config.method == "exact":
+        return {"method": "exact"}
+    return {"method": "hnsw", "m": config.m, "ef_construction": config.ef_construction}
+
+
+def _contents(details: Mapping[str, Any]) -> _Contents:
+    """Return what a pointer says of its collection.
+
+    Raises:
+        ValueError, KeyError, TypeError: it says something else.
+    """
+    scale = details["scale"]
+    contents = _Contents(
+        int(details["dim"]),
+        int(details["rows"]),
+        int(details["first"]),
+        int(details["last"]),
+        int(details["digest"], 16),
+        None if scale is None else checked_scale(scale),
+    )
+    span = contents.last - contents.first + 1
+    if not (contents.dim > 0 <= contents.count <= span and contents.first >= 0):
+        raise ValueError(f"it has {contents.count} rows from {contents.first} to {contents.last}")
+    return contents
+
+
+def _digest(rows: Rows, vectors: Vectors) -> int:
+    """Return the sum of a digest of each row and its vector, in any order."""
+    total = 0
+    numbers = np.ascontiguousarray(rows, "<i8")
+    values = np.ascontiguousarray(vectors, "<f4")
+    for row, vector in zip(numbers, values, strict=True):
+        both = hashlib.blake2b(row.tobytes() + vector.tobytes(), digest_size=_DIGEST_BYTES)
+        total += int.from_bytes(both.digest(), "little")
+    return total
+
+
+def _drop_abandoned(collection: Collection) -> None:
+    """Drop the collection of an index that nobody saved."""
+    try:
+        collection.drop()
+    except MemoryUnavailableError as error:
+        _LOG.warning("%s stays, though nothing leads to it: %s", collection, error)
