@@ -33,13 +33,13 @@ class IndexSuite(
     SearchLaws,
     ChangeLaws,
     StoreLaws,
+    RemoteLaws,
     SizeLaws,
     StateLaws,
     CacheLaws,
     MoveLaws,
     SequenceLaws,
     MannerLaws,
-    RemoteLaws,
 ):
     """Test a component against `ragcore.contracts.Index`.
 
