@@ -119,8 +119,8 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     [
         (
             "aks",
-            "unknown command 'aks': did you mean 'ask'? installed: ask, cache, calibrate, check, "
-            "completion, eval, experiment, fill, hello, memory, notapp, plugin, plugins, replay, "
+            "unknown command 'aks': did you mean 'ask'? installed: ask, cache, calibrate, chat, "
+            "check, completion, eval, experiment, fill, hello, memory, notapp, plugin, plugins, replay, "
             "schema, search, train, tune, verify\n",
         ),
         (
