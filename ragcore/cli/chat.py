@@ -63,7 +63,7 @@ def chat(
                 "that stands alone: add rag.rewrite.turns=4 behind the pipeline, or leave "
                 "--history out"
             )
-        conversation = Chat(rag, history=history, where=allowed, stays=at_terminal)
+        conversation = Chat(rag, history=history, where=allowed, at_terminal=at_terminal)
 
         def prompt() -> str:
             return neutral(f"{rag.memory.version}> ")

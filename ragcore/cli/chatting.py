@@ -14,6 +14,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
+from rich.cells import cell_len
+from rich.control import Control
+from rich.segment import ControlType
 from rich.text import Text
 
 from ragcore.answering.conversation import Turn
@@ -48,11 +51,15 @@ _SETTINGS: Final = (
 """What `:set` may change: the settings of a request that have no command or option of their own."""
 
 
+_INDENT: Final = "  "
+"""Before an answer, as in its view."""
+
+
 class Chat:
     """Answers questions line by line, and obeys commands, which begin with a colon."""
 
     def __init__(
-        self, rag: Rag, *, history: bool = False, where: Where = None, stays: bool = False
+        self, rag: Rag, *, history: bool = False, where: Where = None, at_terminal: bool = False
     ) -> None:
         """Begin without an answer.
 
@@ -60,7 +67,8 @@ class Chat:
             rag: the pipeline; stays open.
             history: whether questions are asked with the turns before them; needs `rag.rewrite`.
             where: a filter for every question.
-            stays: whether Ctrl-C ends what is being done, and not the chat.
+            at_terminal: whether a person reads along: text is printed as it is decided, and Ctrl-C
+                ends what is being done, and not the chat.
 
         Raises:
             ConfigError: the pipeline has no generator.
@@ -68,7 +76,7 @@ class Chat:
         self._rag = rag
         self._generator = rag.generator
         self._where = where
-        self._stays = stays
+        self._at_terminal = at_terminal
         self._settings: dict[str, Any] = {}
         self._config = rag.config
         turns = rag.config.rewrite.turns if history and rag.config.rewrite else 0
@@ -86,7 +94,7 @@ class Chat:
 
         Raises:
             StreamError, BrokenPipeError: what is printed cannot be written.
-            KeyboardInterrupt: Ctrl-C, in a chat that does not stay.
+            KeyboardInterrupt: Ctrl-C, where no person reads along.
         """
         failed = 0
         for line in lines:
@@ -101,7 +109,7 @@ class Chat:
             except (BrokenPipeError, StreamError):
                 raise
             except (KeyboardInterrupt, RequestCancelledError):
-                if not self._stays:
+                if not self._at_terminal:
                     raise KeyboardInterrupt from None
                 self._say("stopped", "yellow")
             except Exception as error:
@@ -115,7 +123,7 @@ class Chat:
     def ask(self, question: str) -> None:
         """Print the answer to a question, and remember both.
 
-        The text is printed as it is decided where the answer is the same as that of `Rag.answer`,
+        At a terminal the text is printed as it is decided, where the answer is that of `Rag.answer`
         and is certain to be passed on.
         """
         self._last = None
@@ -134,8 +142,8 @@ class Chat:
             else:
                 (answer,) = self._rag.answer(question, **settings)
                 printed = ""
-        if printed and printed != _shown(answer):
-            self._console.print("")
+        if printed and printed != on_one_line(answer.text):
+            self._erase(printed)
             printed = ""
         self._console.print(reply_view(answer, text=not printed), soft_wrap=True)
         self._last = answer
@@ -150,7 +158,8 @@ class Chat:
         """
         config = self._config
         withholds = config.confidence is not None and config.confidence.threshold > 0
-        return not withholds and (config.marginal == "token" or config.decode == "joint")
+        same = config.marginal == "token" or config.decode == "joint"
+        return self._at_terminal and same and not withholds
 
     def _streamed(self, question: str, settings: AnswerSettings) -> tuple[Answer, str]:
         """Print the tokens of an answer as they are decided; return it, and what was printed."""
@@ -164,7 +173,7 @@ class Chat:
                         text += event.text
                         # White space and length as in the answer's view, so that nothing changes.
                         part = _without_start(on_one_line(text), printed)
-                        self._print_part(part if printed else part and f"  {part}")
+                        self._print_part(part if printed else part and _INDENT + part)
                         printed += part
                     case Correction():
                         # The whole text follows, with the answer.
@@ -184,6 +193,15 @@ class Chat:
         if part:
             self._console.print(Text(part, style="bold green"), end="", soft_wrap=True)
 
+    def _erase(self, printed: str) -> None:
+        """Take back what was printed of an answer; where it fills the line, go to the next one."""
+        if cell_len(printed) + len(_INDENT) < self._console.width:
+            self._console.control(
+                Control(ControlType.CARRIAGE_RETURN, (ControlType.ERASE_IN_LINE, 2))
+            )
+        else:
+            self._console.print("")
+
     @contextmanager
     def _interruptible(self) -> Iterator[Cancellation]:
         """Let Ctrl-C cancel a request before its next token, and pressed again, wherever it is.
@@ -191,7 +209,7 @@ class Chat:
         Only where log-probs are computed here: a server's reply is not waited for.
         """
         cancellation = Cancellation()
-        in_steps = self._stays and tier_of(self._generator) == "steps"
+        in_steps = self._at_terminal and tier_of(self._generator) == "steps"
         # Signals are the main thread's.
         if not in_steps or threading.current_thread() is not threading.main_thread():
             yield cancellation
@@ -322,11 +340,6 @@ COMMANDS: Final = {
     "quit": _Command(":quit", "end, as Ctrl-D does; Ctrl-C stops an answer", lambda chat, _: None),
 }
 """What a line may say behind a colon; `run` ends the chat at `:quit` before it looks here."""
-
-
-def _shown(answer: Answer) -> str:
-    """Return an answer's text as its view shows it."""
-    return on_one_line(answer.text)
 
 
 def _without_start(text: str, start: str) -> str:

@@ -7,17 +7,21 @@ import io
 import json
 import os
 import pty
+import re
 import select
 import shutil
 import signal
 import subprocess
 import sys
+from itertools import product
 from pathlib import Path
+from typing import ClassVar, Final
 
 import pytest
 
 from ragcore.cli import main
 from ragcore.cli.chatting import Chat
+from ragcore.config import RagConfig
 from ragcore.errors import ConfigError, StoreError
 from ragcore.rag import Rag
 from ragcore.registry.discovery import registry
@@ -27,6 +31,7 @@ from tests.helpers.table_generator import TableGenerator
 from tests.helpers.tiers import PASSAGES, QUESTION, WRAPPERS, pipeline, tables
 from tests.helpers.word_encoder import dense_part
 
+STYLE: Final = re.compile(r"\x1b\[[0-9;]*m")
 OTHERS = [Passage("q0", "who rules", "cc"), Passage("q1", "a river", "ab")]
 PIPELINE = """\
 ragcore: 1
@@ -80,9 +85,13 @@ def test_a_generator_of_any_tier_answers(store, capsys, tier):
 class Recorder(io.StringIO):
     """A stream that records what is written to it among other events."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, terminal: bool = False) -> None:
         super().__init__()
         self.events: list[str] = []
+        self._terminal = terminal
+
+    def isatty(self) -> bool:
+        return self._terminal
 
     def write(self, text: str) -> int:
         self.events.append(text)
@@ -99,7 +108,7 @@ def recorded(rag: Rag, recorder: Recorder, monkeypatch) -> list[str]:
 
     monkeypatch.setattr(rag.generator, "step", recording_step)
     monkeypatch.setattr(sys, "stdout", recorder)
-    Chat(rag).run([QUESTION])
+    Chat(rag, at_terminal=True).run([QUESTION])
     return recorder.events
 
 
@@ -127,6 +136,33 @@ def test_text_that_is_not_certain_to_be_the_answer_is_not_streamed(store, monkey
     first = next(index for index, event in enumerate(events) if answer.text in event)
     assert "STEP" in events
     assert "STEP" not in events[first:]
+
+
+class Uncased(TableGenerator):
+    """Writes lower case, so that the spelling is a passage's."""
+
+    capabilities: ClassVar[frozenset[str]] = frozenset({"uncased"})
+
+
+@pytest.mark.parametrize("width", [100, 5])
+def test_text_that_is_spelled_otherwise_at_the_end_is_taken_back(store, monkeypatch, width):
+    words = ["".join(letters) for letters in product("ABC", repeat=4)]
+    passages = [Passage("p", "who rules", " ".join(words))]
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setattr(sys, "stdout", stream := Recorder(terminal=True))
+    with pipeline(store, "steps", passages=passages) as tabled:
+        config = {"marginalize": "token", "beams": 1, "min_new_tokens": 4, "max_new_tokens": 5}
+        memory = tabled.memory.open(tabled.memory.version)
+        with Rag(memory, Uncased(tables().config), RagConfig(**config)) as rag:
+            (answer,) = rag.answer(QUESTION)
+            Chat(rag, at_terminal=True).run([QUESTION])
+    assert answer.text in words
+    streamed, _, rest = STYLE.sub("", stream.getvalue()).partition(answer.text.lower())
+    assert streamed == "  "
+    # The line is erased, or left where it is more than one.
+    taken_back = "\r\x1b[2K" if width == 100 else "\n"
+    assert rest.startswith(f"{taken_back}  {answer.text}   log p")
 
 
 def test_a_swap_changes_this_chat_and_not_the_store(store, capsys):
@@ -256,9 +292,9 @@ def test_an_interrupt_ends_the_answer_and_not_the_chat(interrupting, capsys):
     with interrupting.memory.reading() as memory:
         pass
     lines = [QUESTION, ":why", QUESTION]
-    stopped, answered = chatted(interrupting, *lines, capsys=capsys, failed=1, stays=True).split(
-        "stopped\n"
-    )
+    stopped, answered = chatted(
+        interrupting, *lines, capsys=capsys, failed=1, at_terminal=True
+    ).split("stopped\n")
     assert signal.getsignal(signal.SIGINT) is handler
     assert "log p" not in stopped
     assert "log p" in answered
@@ -277,7 +313,7 @@ def test_a_second_interrupt_does_not_wait_for_the_token(interrupting, capsys):
         return Interrupting.step(interrupting.generator, state, tokens)
 
     interrupting.generator.step = step_twice
-    chatted(interrupting, QUESTION, capsys=capsys, stays=True)
+    chatted(interrupting, QUESTION, capsys=capsys, at_terminal=True)
     assert (interrupting.generator.completed, interrupting.generator.steps) == (1, 2)
 
 
@@ -300,7 +336,7 @@ def test_an_interrupt_of_a_server_is_not_delayed(store, capsys):
 
         made = with_generator(rag, Pressing(wrapper.Config(generator=spec, top=4)))
     with made:
-        assert "stopped" in chatted(made, QUESTION, capsys=capsys, stays=True)
+        assert "stopped" in chatted(made, QUESTION, capsys=capsys, at_terminal=True)
 
 
 def test_a_pipeline_without_a_generator_cannot_chat(store):
