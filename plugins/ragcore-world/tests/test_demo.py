@@ -52,6 +52,13 @@ def test_the_demo_answers_swaps_answers_again_and_writes_the_same_answers(folder
     for answer in answers[:8]:
         log_prob = answer["log_prob"]
         assert f"log p = {log_prob:.3f} (p = {math.exp(log_prob):.2f})" in shown
+    # The page shows the swap: the questions whose answers the terminal shows side by side.
+    table = swapped.partition("┏")[2]
+    for before, after in data["changed"]:
+        assert answers[before]["question"] == answers[after]["question"]
+        assert f"log p = {answers[after]['log_prob']:.3f}" in table
+    assert f"{len(data['changed'])} of 8 questions have another answer now." in swapped
+    assert data["changed"]
     assert [len(group) for group in data["withouts"]] == [len(each["evidence"]) for each in answers]
 
     again = run(folder)

@@ -88,9 +88,17 @@ def demo(
             rag.swap(THEN)
         after = _ask(rag, console)
         withouts = [rag.without_each(answer) for answer in (*before, *after)]
-    _print_changes(before, after, console)
-    ragcore.write_page([*before, *after], html, withouts)
-    console.print(f"Written: {html} shows these answers, and the passage each word rests on.")
+    changed = [
+        place
+        for place, (new, old) in enumerate(zip(before, after, strict=True))
+        if not _same(new.text, old.text)
+    ]
+    _print_changes([(before[place], after[place]) for place in changed], console)
+    pairs = [(place, len(before) + place) for place in changed]
+    ragcore.write_page([*before, *after], html, withouts, changed=pairs)
+    console.print(
+        f"Written: {html} shows the swap and these answers, and the passage each word rests on."
+    )
     arguments = shlex.join([str(pipeline), *overrides])
     console.print(f"Go on: ragcore chat {arguments}", soft_wrap=True)
 
@@ -148,12 +156,10 @@ def _ask(rag: ragcore.Rag, console: ragcore.TerminalConsole) -> list[ragcore.Ans
 
 
 def _print_changes(
-    before: list[ragcore.Answer], after: list[ragcore.Answer], console: ragcore.TerminalConsole
+    changed: list[tuple[ragcore.Answer, ragcore.Answer]], console: ragcore.TerminalConsole
 ) -> None:
-    """Print the questions whose answers differ, both answers side by side."""
-    pairs = list(zip(before, after, strict=True))
-    changed = [(new, old) for new, old in pairs if not _same(new.text, old.text)]
-    console.print(f"{len(changed)} of {len(pairs)} questions have another answer now.\n")
+    """Print the answers that differ, before and after the swap, side by side."""
+    console.print(f"{len(changed)} of {len(QUESTIONS)} questions have another answer now.\n")
     table = Table(expand=True)
     for heading in ("question", f"memory {NOW}", f"memory {THEN}"):
         table.add_column(heading, ratio=1)
