@@ -11,8 +11,12 @@ TESTABLE = $(foreach plugin,$(PLUGINS) $(COMPILED) ragcore-milvus,-e plugins/$(p
 
 .PHONY: demo test test-fast test-engines test-prereleases check docs dist bench format changelog clean
 
+# MODEL=… reads with a model of yours: a folder, a .gguf file, a name on a hub, or http://…/v1 with
+# NAME=…, the server's name for it.
 demo: $(VENV)/.demo
-	$(BIN)/ragcore world demo --folder demo --html demo.html
+	$(if $(filter %.gguf,$(MODEL)),$(BIN)/python -m pip install -q -c constraints.txt -e './plugins/ragcore-transformers[gguf]')
+	$(BIN)/ragcore world demo --folder demo --html demo.html \
+	    $(if $(MODEL),--model '$(MODEL)') $(if $(NAME),--model-name '$(NAME)')
 
 test: $(VENV)/.test
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal -m "not engines"

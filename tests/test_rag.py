@@ -370,6 +370,39 @@ def test_a_question_without_a_passage_abstains(lettered, grounded):
     assert not rag.answer(QUESTIONS[0])[0].abstains
 
 
+class Reading(TableGenerator):
+    """Finds no word in a dash, as tokenizers find none in some characters."""
+
+    def encode_words(self, texts):
+        return [
+            [] if text == "-" else super(Reading, self).encode_words([text])[0] for text in texts
+        ]
+
+
+@pytest.mark.parametrize("mode", MODES, ids=lambda mode: "-".join(mode.values()))
+def test_a_grounded_answer_without_any_word_is_the_abstaining_one(tmp_path, mode):
+    store = Store(tmp_path / "wordless")
+    for name, texts in {"new": ["-", "b"], "old": ["-", "-", "-"]}.items():
+        store.build(
+            name, [Passage(str(n), "chad", text) for n, text in enumerate(texts)], dense_part()
+        )
+    settings = {"kind": Reading, "grounded": True, **mode}
+    rag = make(store, abstain={"answer": "a", "above": 1.0}, **settings)
+    (answer,) = rag.answer(QUESTIONS[0])
+    assert (answer.text, answer.abstains, len(answer.evidence)) == ("a", True, 3)
+    assert answer.log_prob == pytest.approx(rag.log_prob(QUESTIONS[:1], ["a"])[0], abs=1e-4)
+    assert "".join(token.text for token in rag.stream(QUESTIONS[0])) == "a"
+    # A word of a single passage is an answer, and without abstain there is none to give.
+    rag.swap("new")
+    assert rag.answer(QUESTIONS[0])[0].text == "b"
+    assert make(store, **settings).answer(QUESTIONS[0])[0].text == ""
+
+
+def test_a_grounded_answer_from_memory_alone_abstains(store):
+    (answer,) = make(store, k=0, grounded=True, abstain={"answer": "a"}).answer(QUESTIONS[0])
+    assert (answer.text, answer.abstains) == ("a", True)
+
+
 def test_closed_book_on_purpose_is_answered_by_the_generator(store):
     (answer,) = make(store, k=0, abstain={"answer": "a", "above": 1.0}).answer(QUESTIONS[0])
     assert answer.closed_book

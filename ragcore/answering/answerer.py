@@ -194,10 +194,11 @@ class Answerer:
     def _read(self, retrieved: Sequence[Retrieved]) -> tuple[Read, list[_OpenQuestion]]:
         """Read all pairs of a batch in one pass of the encoder, and condition the priors."""
         read, priors = read_passages(self.generator, retrieved)
+        groundings = self._groundings(retrieved)
         questions = zip(
             retrieved,
-            self._condition(read, priors, retrieved),
-            self._groundings(retrieved),
+            self._condition(read, priors, retrieved, groundings),
+            groundings,
             strict=True,
         )
         return read, [_OpenQuestion(*question) for question in questions]
@@ -345,12 +346,16 @@ class Answerer:
         return [] if abstain is None else self.generator.encode_answers([abstain.answer])[0]
 
     def _condition(
-        self, read: Read, priors: Sequence[QuestionPrior], retrieved: Sequence[Retrieved]
+        self,
+        read: Read,
+        priors: Sequence[QuestionPrior],
+        retrieved: Sequence[Retrieved],
+        groundings: Sequence[Grounding | None] = (),
     ) -> list[Conditioned]:
         """Condition each prior on the passages that answer, or let the question abstain.
 
-        A question for which nothing was retrieved abstains. With `rag.k` 0 nothing is asked for,
-        and the generator answers alone.
+        A question for which nothing was retrieved abstains, and one whose grounded answer could be
+        nothing but empty. With `rag.k` 0 nothing is asked for, and the generator answers alone.
         """
         abstain = self.config.abstain
         if abstain is None:
@@ -362,7 +367,13 @@ class Answerer:
             priors,
             self._abstention(),
             abstain.above,
-            [self.config.k > 0 and not question.passages for question in retrieved],
+            [
+                (self.config.k > 0 and not question.passages)
+                or not (grounding is None or grounding.allows_text)
+                for question, grounding in zip(
+                    retrieved, groundings or [None] * len(retrieved), strict=True
+                )
+            ],
         )
 
     def _log_probs(

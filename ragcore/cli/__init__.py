@@ -11,10 +11,11 @@ import gc
 import logging
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from ragcore.cli.logs import LOG_OPTIONS, LogOptions, logging_by, split_options
+from ragcore.cli.messages import message_of
 from ragcore.errors import ConfigError, PluginError, RagcoreError
 from ragcore.process.cpus import configure_openmp
 from ragcore.questions.texts import LONGEST_QUESTION, fault_of
@@ -30,6 +31,7 @@ __all__ = ["COMMANDS", "main"]
 
 COMMANDS: Final = {
     "ask": "answer questions, with the passages that each answer is based on",
+    "chat": "ask at a prompt that keeps the model loaded; swap the memory meanwhile",
     "search": "find passages for questions: for people, as JSON or as a TREC run",
     "train": "fine-tune question encoder and generator through the marginal",
     "eval": "measure answers to a file of questions, with intervals",
@@ -52,8 +54,6 @@ COMMANDS: Final = {
 _INTERRUPTED: Final = 130
 _PIPE_CLOSED: Final = 1
 _WRONG_USAGE: Final = 2
-_TRACEBACK: Final = "RAGCORE_TRACEBACK"
-"""The environment variable that asks for tracebacks of plugins' errors."""
 
 _OWN_COMPLETION: Final = {"install_completion", "show_completion"}
 """Parameters that typer adds to an app."""
@@ -88,7 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except BrokenPipeError:
             code = _PIPE_CLOSED
         except Exception as error:
-            message = _message(error)
+            message = message_of(error)
             if message is None:
                 raise
             _print_failure(message, options)
@@ -146,42 +146,6 @@ def _drop_unwritten() -> None:
             return
 
 
-def _message(error: Exception) -> str | None:
-    """Return what to print about an error; None for a fault of the program itself.
-
-    An error of a plugin's component is a message, too; its author asks for the traceback by the
-    environment variable `RAGCORE_TRACEBACK`.
-    """
-    from ragcore.registry.faults import component_fault
-
-    message = component_fault(error)
-    causes = [error] if message else _causes(error)
-    by_component = any(map(component_fault, causes))
-    if message is None:
-        match error:
-            case RagcoreError():
-                message = str(error)
-            case OSError():
-                message = _described(error)
-            case ImportError() if foreign := foreign_ragcore():
-                message = f"{error}: {foreign}"
-            case _:
-                return None
-    if by_component and os.environ.get(_TRACEBACK):
-        from traceback import format_exception
-
-        return "".join(format_exception(error)) + message
-    hint = f"; set {_TRACEBACK}=1 to see the whole traceback" if by_component else ""
-    return message + hint
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    """Yield the errors that led to an error."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-        yield error
-
-
 def _print_traceback(
     kind: type[BaseException], error: BaseException, traceback: TracebackType | None
 ) -> None:
@@ -189,13 +153,6 @@ def _print_traceback(
     from traceback import format_exception
 
     print_error("".join(format_exception(kind, error, traceback)).rstrip("\n"))
-
-
-def _described(error: OSError) -> str:
-    """Say what the system refused, and of which file."""
-    reason = error.strerror or str(error)
-    files = [os.fsdecode(name) for name in (error.filename, error.filename2) if name is not None]
-    return f"{' and '.join(map(str, files))}: {reason}" if files else reason
 
 
 def _run(arguments: list[str]) -> int:

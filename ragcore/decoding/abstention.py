@@ -8,9 +8,10 @@ passage: the prior is conditioned on the passage's holding an answer,
     p(z|x, z answers) ∝ p(z|x) (1 − p(unknown|x,z)),
 
 and the question is answered by the word only if all passages together abstain, or if none was
-retrieved although some were asked for: then no passage answers. This matters most
-for RAG-Token, which mixes all passages again at every token: without it, the passages that abstain
-would have a share in every token of the answer from the one that does not.
+retrieved although some were asked for, or no passage has a word that a grounded answer could be
+taken from: then no passage answers. This matters most for RAG-Token, which mixes all passages again
+at every token: without it, the passages that abstain would have a share in every token of the
+answer from the one that does not.
 """
 
 from __future__ import annotations

@@ -45,7 +45,11 @@ class _Place(NamedTuple):
 
 
 class Grounding:
-    """Implements `ragcore.decoding.rules.Constraint` for one question's passages."""
+    """Implements `ragcore.decoding.rules.Constraint` for one question's passages.
+
+    Attributes:
+        allows_text: whether a passage has a word, so that there is an answer but the empty one.
+    """
 
     def __init__(
         self,
@@ -75,6 +79,7 @@ class Grounding:
                 else:
                     self._following.setdefault((passage, word.start), []).append(word)
         self._places: dict[tuple[int, ...], list[_Place]] = {(): openings}
+        self.allows_text = bool(openings)
 
     def allowed(self, prefix: tuple[int, ...]) -> frozenset[int]:
         """Return the tokens that may follow a prefix; none if no span begins with it."""

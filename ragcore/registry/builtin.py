@@ -97,6 +97,7 @@ def ragcore_cli() -> dict[str, str]:
     """Name the core's commands; `ragcore.cli.COMMANDS` has a line of help for each."""
     return {
         "ask": "ragcore.cli.ask:app",
+        "chat": "ragcore.cli.chat:app",
         "search": "ragcore.cli.search:app",
         "train": "ragcore.cli.train:app",
         "eval": "ragcore.cli.evaluate:app",

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ragcore.answering.ablation import Without
     from ragcore.types import Answer, Vote
 
-__all__ = ["answer_view", "snippet", "sources_view", "without_view"]
+__all__ = ["answer_view", "reply_view", "snippet", "sources_view", "without_view"]
 
 _SUPPORT: Final = 0.1
 """A passage of at least this posterior is named as one that the answer rests on."""
@@ -40,13 +40,7 @@ def answer_view(answer: Answer) -> RenderableType:
     head = _head(answer)
     if answer.closed_book:
         return Neutral(head)
-    if not answer.abstains and answer.token_posteriors:
-        head.append(f"\n  rests on {_supports(answer)}", style="dim")
-    if answer.marks is not None and not answer.abstains:
-        head.append(f"\n  {_cites(answer)}", style="dim")
-    if answer.unknown_marks:
-        unknown = ", ".join(f"[{number}]" for number in answer.unknown_marks)
-        head.append(f"\n  no passage has the number {unknown}", style="yellow")
+    head.append_text(_basis(answer))
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column("", justify="right", no_wrap=True)
     table.add_column("prior", justify="right")
@@ -70,6 +64,21 @@ def answer_view(answer: Answer) -> RenderableType:
     return Neutral(Group(head, Fitted(table)))
 
 
+def reply_view(answer: Answer, *, text: bool = True) -> RenderableType:
+    """Show an answer in a conversation: without its question, and without a table of its evidence.
+
+    The passages that it rests on are named by number and title.
+
+    Args:
+        answer: any.
+        text: whether its text is shown; else it goes on where the text was printed already.
+    """
+    reply = _reply(answer, text=text)
+    if not answer.closed_book:
+        reply.append_text(_basis(answer, titles=True))
+    return Neutral(reply)
+
+
 def sources_view(answer: Answer) -> RenderableType:
     """Show an answer with its numbered sources, a line each, and how much it rests on each."""
     lines = [_head(answer)]
@@ -81,16 +90,22 @@ def sources_view(answer: Answer) -> RenderableType:
 
 def _head(answer: Answer) -> Text:
     """Show the question, the answer and its probability, and what its reader should know."""
+    question = Text(f"{on_one_line(answer.question)}\n", style="bold")
+    return Text().append_text(question).append_text(_reply(answer))
+
+
+def _reply(answer: Answer, *, text: bool = True) -> Text:
+    """Show the answer and its probability, and what its reader should know."""
     head = Text()
-    head.append(on_one_line(answer.question), style="bold")
-    head.append("\n  ")
-    # A span of a passage may have line breaks, which would break the layout.
-    text = on_one_line(answer.text) or "(an empty answer)"
-    if answer.withheld:
-        head.append("not sure enough to answer", style="bold yellow")
-        head.append(f"\n  best guess: {text}", style="dim")
-    else:
-        head.append(text, style="bold green")
+    if text:
+        # A span of a passage may have line breaks, which would break the layout.
+        shown = on_one_line(answer.text) or "(an empty answer)"
+        head.append("  ")
+        if answer.withheld:
+            head.append("not sure enough to answer", style="bold yellow")
+            head.append(f"\n  best guess: {shown}", style="dim")
+        else:
+            head.append(shown, style="bold green")
     probabilities = f"{_log_p(answer.log_prob)}{_confidence(answer)}"
     head.append(f"   {probabilities}, memory {answer.memory}", style="dim")
     if answer.rewritten_question is not None:
@@ -122,6 +137,19 @@ def _head(answer: Answer) -> Text:
     if answer.closed_book:
         head.append(f"\n  {_no_passage(answer)}", style="yellow")
     return head
+
+
+def _basis(answer: Answer, *, titles: bool = False) -> Text:
+    """Show which passages an answer rests on, or names; with `titles`, those that it rests on."""
+    basis = Text()
+    if not answer.abstains and answer.token_posteriors:
+        basis.append(f"\n  rests on {_supports(answer, titles=titles)}", style="dim")
+    if answer.marks is not None and not answer.abstains:
+        basis.append(f"\n  {_cites(answer)}", style="dim")
+    if answer.unknown_marks:
+        unknown = ", ".join(f"[{number}]" for number in answer.unknown_marks)
+        basis.append(f"\n  no passage has the number {unknown}", style="yellow")
+    return basis
 
 
 def _drawn(answer: Answer) -> str:
@@ -178,18 +206,21 @@ def _no_passage(answer: Answer) -> str:
     return f"no passage was found{why}{alone}"
 
 
-def _supports(answer: Answer) -> str:
+def _supports(answer: Answer, *, titles: bool) -> str:
     """Name the passages of largest posterior by their numbers."""
     ranked = sorted(
         (
-            (citation.posterior, citation.number)
+            (citation.posterior, citation.number, citation.title or citation.passage_id)
             for citation in answer.citations
             if citation.posterior is not None
         ),
         key=lambda support: -support[0],
     )
     supports = [support for support in ranked if support[0] >= _SUPPORT] or ranked[:1]
-    return ", ".join(f"[{number}] ({share:.2f})" for share, number in supports[:_MOST_SUPPORTS])
+    return ", ".join(
+        f"[{number}]{f' {on_one_line(title)}' if titles else ''} ({share:.2f})"
+        for share, number, title in supports[:_MOST_SUPPORTS]
+    )
 
 
 def _cites(answer: Answer) -> str:

@@ -22,6 +22,7 @@ __all__ = [
     "Fitted",
     "Neutral",
     "TerminalConsole",
+    "output_console",
     "print_view",
 ]
 
@@ -106,6 +107,14 @@ def _fits(table: Table, console: Console, options: ConsoleOptions) -> bool:
     return Measurement.get(console, wide, table).maximum <= options.max_width
 
 
+def output_console() -> TerminalConsole:
+    """Return a console on standard output; what is no terminal has lines as long as they come."""
+    console = TerminalConsole()
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = _UNWRAPPED
+    return console
+
+
 def print_view(*renderables: RenderableType, soft_wrap: bool = False) -> None:
     """Print on standard output, each on lines of its own.
 
@@ -115,9 +124,7 @@ def print_view(*renderables: RenderableType, soft_wrap: bool = False) -> None:
         renderables: views, texts or strings.
         soft_wrap: leave the wrapping of long lines to the terminal, so that paths can be copied.
     """
-    console = TerminalConsole()
-    if not console.is_terminal and "COLUMNS" not in os.environ:
-        console.width = _UNWRAPPED
+    console = output_console()
     for renderable in renderables:
         console.print(renderable, soft_wrap=soft_wrap)
 

@@ -27,14 +27,20 @@ _CONTEXT_WORDS = 3
 """Unchanged words shown around a change."""
 
 
-def versions_view(versions: Sequence[VersionInfo]) -> RenderableType:
-    """Show the versions of a store as a table; * marks the current one."""
+def versions_view(versions: Sequence[VersionInfo], *, marked: str | None = None) -> RenderableType:
+    """Show the versions of a store as a table.
+
+    Args:
+        versions: as the store lists them.
+        marked: the name of the one that * marks; the current one where None.
+    """
     columns = ("", "version", "passages", "retriever", "size", "created")
     table = plain_table(*columns, numbers=("passages", "size"))
     for version in versions:
+        is_marked = version.current if marked is None else version.name == marked
         table.add_row(
-            "*" if version.current else "",
-            Text(version.name, style="bold" if version.current else ""),
+            "*" if is_marked else "",
+            Text(version.name, style="bold" if is_marked else ""),
             "" if version.broken else f"{version.passages:,}",
             Text("broken", style="red") if version.broken else Text(version.retriever),
             byte_size(version.bytes),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import io
 import json
 import os
 import re
@@ -182,6 +183,7 @@ EACH_COMMAND = [
     ["calibrate", "p.yaml", FILE_NAME, "--format", EVIL],
     ["ask", "p.yaml", QUESTION, "rag.confidence.threshold=1"],
     ["ask", "p.yaml", QUESTION, "--html", f"{FILE_NAME}.html"],
+    ["chat", "p.yaml"],
     ["check", "p.yaml"],
     ["check", "wrong.yaml"],
     ["check", "p.yaml", f"rag.k={EVIL}"],
@@ -212,8 +214,19 @@ def test_every_command_is_tried() -> None:
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_commands_print_nothing_that_a_terminal_obeys(
-    folder: Path, capsys: pytest.CaptureFixture[str]
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    lines = [
+        QUESTION,
+        EVIL,
+        ":why",
+        f":{EVIL}",
+        f":swap {EVIL}",
+        f":without {EVIL}",
+        f":set {EVIL}",
+    ]
+    typed = io.TextIOWrapper(io.BytesIO("\n".join(lines).encode()), encoding="utf-8")
+    monkeypatch.setattr(sys, "stdin", typed)
     shown = ""
     for arguments in EACH_COMMAND:
         assert main(arguments) in {0, 1, 2}, arguments

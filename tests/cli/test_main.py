@@ -119,9 +119,9 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     [
         (
             "aks",
-            "unknown command 'aks': did you mean 'ask'? installed: ask, cache, calibrate, check, "
-            "completion, eval, experiment, fill, hello, memory, notapp, plugin, plugins, replay, "
-            "schema, search, train, tune, verify\n",
+            "unknown command 'aks': did you mean 'ask'? installed: ask, cache, calibrate, chat, "
+            "check, completion, eval, experiment, fill, hello, memory, notapp, plugin, plugins, "
+            "replay, schema, search, train, tune, verify\n",
         ),
         (
             "world",

@@ -167,9 +167,16 @@ def run_quietly(*command: str) -> str:
 
 
 def run_ragcore(arguments: list[str]) -> str:
-    """Return standard output, or the error message if the command fails."""
+    """Return standard output, or the error message if the command fails.
+
+    Standard input is the file behind `<`, if the arguments end with one.
+    """
     out, errors = io.StringIO(), io.StringIO()
-    with redirect_stdout(out), redirect_stderr(errors):
+    *_, redirection, name = ["", "", *arguments]
+    with redirect_stdout(out), redirect_stderr(errors), pytest.MonkeyPatch.context() as patch:
+        if redirection == "<":
+            arguments = arguments[:-2]
+            patch.setattr(sys, "stdin", io.StringIO(Path(name).read_text(encoding="utf-8")))
         code = main(arguments)
     assert code in (0, 2), errors.getvalue()
     return errors.getvalue() if code else out.getvalue()

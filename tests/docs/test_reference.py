@@ -15,6 +15,7 @@ from ragcore_transformers.configs import ReuseConfig
 import ragcore
 from ragcore import contracts, hookspecs
 from ragcore.cli import COMMANDS
+from ragcore.cli.chatting import COMMANDS as CHAT_COMMANDS
 from ragcore.config import (
     AbstainConfig,
     CacheConfig,
@@ -186,6 +187,11 @@ def test_every_command_is_documented_with_its_arguments():
         expected |= leaves(command, f"ragcore {name}")
     listed = {path: sorted(cells[0] for cells in COMMAND_LINE.get(path, [])) for path in expected}
     assert listed == expected
+
+
+def test_every_command_of_a_chat_is_documented():
+    listed = [cells[0] for cells in COMMAND_LINE["Commands of a chat"]]
+    assert listed == [command.usage for command in CHAT_COMMANDS.values()]
 
 
 def leaves(command: Any, path: str) -> dict[str, list[str]]:

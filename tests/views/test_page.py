@@ -61,6 +61,29 @@ def test_the_file_has_the_answers_as_json_has_them():
     assert recorded(page_html(answers)) == {"answers": rows, "withouts": [[], []]}
 
 
+def test_the_answers_that_a_swap_changed_are_recorded_as_positions():
+    answers = [answer_of(), replace(answer_of(), memory="2018-12", text="Fort-Lamy")]
+    assert recorded(page_html(answers, changed=[(0, 1)]))["changed"] == [[0, 1]]
+    assert recorded(page_html(answers, changed=[]))["changed"] == []
+    assert "changed" not in recorded(page_html(answers))
+
+
+@pytest.mark.parametrize(
+    ("pair", "reason"),
+    [
+        ((0, 3), "positions among 3 answers"),
+        ((-1, 0), "positions among 3 answers"),
+        ((0, 2), "different questions, 'Who.' and 'Where.'"),
+    ],
+)
+def test_what_is_no_pair_of_answers_to_a_question_is_refused(pair, reason):
+    answers = [answer_of(), answer_of(), answer_of(question="Where?")]
+    with pytest.raises(QuestionError, match=reason):
+        page_html(answers, changed=[pair])
+    with pytest.raises(QuestionError, match="there are no answers"):
+        page_html([], changed=[])
+
+
 def test_log_probs_of_tokens_are_recorded_where_they_are_known():
     candidate = Candidate((7, 8, 2), (-0.25, -0.125, -0.5), (1.0,), ((1.0,),) * 3, ((),))
     known = replace(answer_of(), log_prob=-0.875, candidates=(candidate,))

@@ -165,16 +165,16 @@ def test_the_file_opens_with_its_first_answer_and_shows_its_numbers(page, file):
     assert heading(page) == ETHIOPIA
     assert page.locator("#answer").inner_text() == "ABIY Ahmed Ali"
     facts = page.locator("#answer-facts").inner_text()
-    assert facts == "log p(y|x) = −1.000 (p = 0.3679) · memory 2026 · 2 passages"
+    assert facts == "log p(y|x) = −1.000 (p = 0.37) · memory 2026 · 2 passages"
     first = page.locator("#passages > li").first
-    assert first.locator(".value").all_inner_texts() == ["0.7500", "0.8750"]
+    assert first.locator(".value").all_inner_texts() == ["0.750", "0.875"]
     assert first.locator("mark").all_inner_texts() == ["ABIY Ahmed Ali"]
     assert "answer at line 8, characters 116–130" in first.locator(".source").inner_text()
     columns = page.locator("#heatmap thead button").all_inner_texts()
     assert columns == ["ABIY", "Ahmed", "Ali", "(end)"]
     cells = page.locator("#heatmap tbody tr").first.locator("td")
     shown = [cell.get_attribute("aria-label").rsplit(": ", 1)[1] for cell in cells.all()]
-    assert shown == ["0.7500"] + [f"{column[0]:.4f}" for column in NEW.token_posteriors]
+    assert shown == ["0.750"] + [f"{column[0]:.3f}" for column in NEW.token_posteriors]
     page.locator("#heatmap thead button").nth(1).click()
     assert "log p = −0.250" in page.locator("#distribution").inner_text()
 
@@ -186,6 +186,51 @@ def test_what_only_a_server_can_do_is_not_shown(page, file):
     assert page.locator("#contents a").count() == len(ANSWERS) + 1
     go(page, file, "versions")
     assert heading(page) == ETHIOPIA
+
+
+def test_a_swap_is_shown_first_with_both_answers_and_a_link_to_their_comparison(browser, tmp_path):
+    kept = replace(NEW, question="Kept?")
+    unknown = replace(OLD, question=EVIL, text=EVIL, log_prob=None, confidence=None, abstains=True)
+    answers = [
+        NEW,
+        kept,
+        replace(unknown, memory="2026"),
+        OLD,
+        replace(kept, memory="2018"),
+        unknown,
+    ]
+    write_page(answers, tmp_path / "swap.html", changed=[(0, 3), (2, 5)])
+    for page in watched(browser, (tmp_path / "swap.html").as_uri()):
+        page.goto("")
+        swap = page.locator("#swap")
+        assert swap.locator("h2").inner_text() == "The memory was swapped: 2026 → 2018"
+        assert "2 of 3 questions have another answer now." in swap.inner_text()
+        first, second = swap.locator("tbody tr").all()
+        assert [cell.inner_text().splitlines() for cell in first.locator("td").all()] == [
+            ["ABIY Ahmed Ali", "log p = −1.000", "Ethiopia, posterior 0.88"],
+            ["HAILEMARIAM Desalegn", "log p = −0.750", "Ethiopia, posterior 1.00"],
+        ]
+        for cell in second.locator("td").all():
+            assert cell.inner_text().splitlines() == [EVIL, "log p not known"]
+        first.get_by_role("link").click()
+        assert heading(page) == ETHIOPIA
+        expect(page.locator("#compare-result")).to_contain_text("different answers")
+        assert page.title() != "owned"
+        assert broken_rules(page) == []
+
+
+def test_the_probability_of_abstaining_is_that_of_the_terminal(browser, tmp_path):
+    unknown = Candidate((4,), (-1.2, -0.1), (1.0,), ((1.0,),), ((),), "unknown")
+    answers = [replace(NEW, abstention=unknown)]
+    answers.append(replace(answers[0], question="None?", evidence=(), abstains=True))
+    write_page(answers, tmp_path / "unknown.html")
+    for page in watched(browser, (tmp_path / "unknown.html").as_uri()):
+        page.goto("")
+        facts = page.locator("#answer-facts")
+        expect(facts).to_contain_text("p(unknown) = 0.27; the answer's p is given that a passage")
+        go(page, "", question="None?", version="2026")
+        expect(page.locator("#answer-notes")).to_contain_text("No passage was found: the pipeline")
+        assert "given that" not in facts.inner_text()
 
 
 def test_a_single_answer_needs_no_list(browser, tmp_path):
@@ -306,12 +351,12 @@ def test_votes_and_what_a_server_counted_are_shown_without_a_probability(page, f
         "1 request to the generator’s server, 1,234 tokens read"
     )
     assert page.locator("#answer-notes li").all_inner_texts() == [
-        "Votes of passages, by prior: 0.7500 for “ABIY Ahmed Ali”.",
-        f"Votes of passages, by prior: 0.2500 for “{EVIL}”.",
+        "Votes of passages, by prior: 0.75 for “ABIY Ahmed Ali”.",
+        f"Votes of passages, by prior: 0.25 for “{EVIL}”.",
     ]
     assert page.locator("#heatmap-part").is_hidden()
     first = page.locator("#passages > li").first
-    assert first.locator(".value").all_inner_texts() == ["0.7500"]
+    assert first.locator(".value").all_inner_texts() == ["0.750"]
     assert page.locator("#passages button:enabled").count() == 0
 
 

@@ -3,12 +3,16 @@ from __future__ import annotations
 import json
 import math
 import re
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 
 import pytest
-from ragcore_world.demo import QUESTIONS, app
+from ragcore_world.demo import NOW, QUESTIONS, app, cell
 from typer.testing import CliRunner
+
+from ragcore.errors import ConfigError
+from ragcore.types import Answer, Evidence, Passage
 
 COUNTRIES = "[et, cd, no, tz, gm, uk, ja, br, lu, be, ke, su]"
 
@@ -23,10 +27,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def run(folder: Path) -> str:
-    done = CliRunner().invoke(
-        app, ["demo", "--folder", str(folder), "--html", str(folder / "demo.html")]
-    )
+def run(folder: Path, *options: str) -> str:
+    command = ["demo", "--folder", str(folder), "--html", str(folder / "demo.html"), *options]
+    done = CliRunner().invoke(app, command)
     if done.exception:
         raise done.exception
     return done.output
@@ -49,6 +52,13 @@ def test_the_demo_answers_swaps_answers_again_and_writes_the_same_answers(folder
     for answer in answers[:8]:
         log_prob = answer["log_prob"]
         assert f"log p = {log_prob:.3f} (p = {math.exp(log_prob):.2f})" in shown
+    # The page shows the swap: the questions whose answers the terminal shows side by side.
+    table = swapped.partition("┏")[2]
+    for before, after in data["changed"]:
+        assert answers[before]["question"] == answers[after]["question"]
+        assert f"log p = {answers[after]['log_prob']:.3f}" in table
+    assert f"{len(data['changed'])} of 8 questions have another answer now." in swapped
+    assert data["changed"]
     assert [len(group) for group in data["withouts"]] == [len(each["evidence"]) for each in answers]
 
     again = run(folder)
@@ -56,7 +66,29 @@ def test_the_demo_answers_swaps_answers_again_and_writes_the_same_answers(folder
     assert again.partition(QUESTIONS[0])[2] == shown.partition(QUESTIONS[0])[2]
 
 
+def test_the_demo_reads_with_another_model(folder: Path, tmp_path: Path) -> None:
+    """With the same reader by its folder, and so with the same answers."""
+    own = Path(str(files("ragcore_world"))) / "reader"
+    shown = run(folder, "--model", str(own))
+    assert shown.count(f'"model": "{own}"') == 1
+    assert "Go on: ragcore chat" in shown
+    assert "Merkel" in shown
+    with pytest.raises(ConfigError, match=r"no config\.json"):
+        run(folder, "--model", str(tmp_path))
+    with pytest.raises(ConfigError, match="say more of a --model"):
+        run(folder, "--model-name", "a")
+
+
+def test_an_answer_of_unknown_probability_is_shown_without_numbers() -> None:
+    evidence = Evidence(Passage("p", "Chad, Capital", "N'Djamena"), 1.0, 1.0, None)
+    answer = Answer("Which?", "N'Djamena", None, (evidence,), NOW, (), (), ())
+    assert str(cell(answer)) == "N'Djamena\nlog p not known\nChad, Capital"
+    alone = replace(answer, evidence=(), log_prob=-0.5)
+    assert str(cell(alone)) == "N'Djamena\nlog p = -0.500"
+
+
 def test_help_names_the_options() -> None:
     shown = CliRunner().invoke(app, ["demo", "--help"]).output
     assert "--folder" in shown
     assert "--html" in shown
+    assert "--model" in shown

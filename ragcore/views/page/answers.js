@@ -3,7 +3,7 @@
 // Knows the JSON of answers; knows nothing of views.
 
 import { element, isolated } from "./nodes.js";
-import { logProbability, probability, seconds } from "./numbers.js";
+import { logProbability, probability, rounded, seconds } from "./numbers.js";
 
 const MOST_DRAWN = 5;
 
@@ -13,7 +13,7 @@ export function factsOf(answer) {
   const facts = [
     value == null
       ? "log p not known"
-      : `log p(y|x) = ${logProbability(value)} (p = ${probability(Math.exp(value))})`,
+      : `log p(y|x) = ${logProbability(value)} (p = ${rounded(Math.exp(value))})`,
     ...confidenceOf(answer),
     isolated(`memory ${answer.memory}`),
     `${answer.evidence.length} passages`,
@@ -26,7 +26,7 @@ export function factsOf(answer) {
   if (answer.abstention) {
     const { text, log_prob: value } = answer.abstention;
     const given = answer.abstains ? "" : "; the answer's p is given that a passage answers";
-    facts.push(isolated(`log p(“${text || "abstaining"}”) = ${logProbability(value)}${given}`));
+    facts.push(isolated(`p(${text || "abstaining"}) = ${rounded(Math.exp(value))}${given}`));
   }
   if (answer.timings) {
     const { search, read, decode, total } = answer.timings;
@@ -71,8 +71,8 @@ export function notesOf(answer) {
     notes.push(`Not sure enough to answer (confidence ${confidence}): the text above is a best guess.`);
   }
   if (answer.closed_book) {
-    const alone = !answer.abstains && answer.text ? ": the generator answered alone" : "";
-    notes.push(`No passage was found${alone}.`);
+    const alone = answer.text ? ": the generator answered alone" : "";
+    notes.push(`No passage was found${answer.abstains ? ": the pipeline abstains" : alone}.`);
   } else if (answer.abstains) {
     notes.push("The passages do not answer the question: the pipeline abstains.");
   }
@@ -81,7 +81,7 @@ export function notesOf(answer) {
   }
   notes.push(...drawsOf(answer.samples ?? []));
   for (const { text, share } of answer.votes ?? []) {
-    notes.push(`Votes of passages, by prior: ${probability(share)} for “${text}”.`);
+    notes.push(`Votes of passages, by prior: ${rounded(share)} for “${text}”.`);
   }
   const unknown = (answer.marks ?? []).flatMap((mark) => mark.unknown);
   if (unknown.length) notes.push(`No passage has the number ${unknown.map((n) => `[${n}]`).join(", ")}.`);

@@ -2,9 +2,12 @@
 //
 // Knows nothing of what they count.
 
-/** Write a probability by four decimals, and a tiny one by its power of ten. */
+/** Write a probability by three decimals, as a terminal shows it, and a tiny one by its power of ten. */
 export const probability = (p) =>
-  p > 0 && p < 0.00005 ? p.toExponential(1).replace("-", "−") : p.toFixed(4);
+  p > 0 && p < 0.0005 ? p.toExponential(1).replace("-", "−") : p.toFixed(3);
+
+/** Write a probability by two decimals, where a terminal shows so many. */
+export const rounded = (p) => p.toFixed(2);
 
 /** Write a log-probability; null is minus infinity, which JSON cannot write. */
 export const logProbability = (value) => (value == null ? "−∞" : value.toFixed(3).replace("-", "−"));

@@ -10,6 +10,7 @@ import { ServerError } from "./errors.js";
 import { find } from "./nodes.js";
 import { recording } from "./recording.js";
 import { json, tokens } from "./requests.js";
+import { showSwap } from "./swap.js";
 import { offer, rollBack, showVersions } from "./versions.js";
 
 const SHOW = { ask: showAsk, compare: showCompare, versions: showVersions };
@@ -84,6 +85,7 @@ function start() {
   });
   if (recording) {
     for (const node of document.querySelectorAll("[data-server]")) node.hidden = true;
+    showSwap();
     showContents();
   } else showPipelines();
   route();

@@ -31,7 +31,11 @@ _VIEWPORT: Final = '<meta name="viewport" '
 
 
 def write_page(
-    answers: Sequence[Answer], path: Path, withouts: Sequence[Sequence[Without]] = ()
+    answers: Sequence[Answer],
+    path: Path,
+    withouts: Sequence[Sequence[Without]] = (),
+    *,
+    changed: Sequence[tuple[int, int]] | None = None,
 ) -> None:
     """Write answers to one HTML file, which any browser shows without a server or a network.
 
@@ -44,16 +48,25 @@ def write_page(
         path: the HTML file, overwritten if it exists.
         withouts: for each answer, what `Rag.without` returned for passages that the reader of the
             file can leave out; nothing lets none be left out.
+        changed: where the memory was swapped between the answers, the positions among them of each
+            two answers to a question that differ, the earlier first. The file then begins with
+            these, side by side. None where it was not swapped.
 
     Raises:
         StoreError: what is at the path is no regular file.
-        QuestionError: `withouts` has another length than `answers`.
+        QuestionError: `withouts` has another length than `answers`, or `changed` has a position
+            that is none, or of answers to different questions.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_file(path, page_html(answers, withouts))
+    write_file(path, page_html(answers, withouts, changed=changed))
 
 
-def page_html(answers: Sequence[Answer], withouts: Sequence[Sequence[Without]] = ()) -> str:
+def page_html(
+    answers: Sequence[Answer],
+    withouts: Sequence[Sequence[Without]] = (),
+    *,
+    changed: Sequence[tuple[int, int]] | None = None,
+) -> str:
     """Return the file as a string; see `write_page`."""
     sources = {name: content.decode("utf-8") for name, content in page_files().items()}
     style, script = sources["page.css"], joined_script(sources, "page.js")
@@ -63,10 +76,13 @@ def page_html(answers: Sequence[Answer], withouts: Sequence[Sequence[Without]] =
             f"{len(answers)} answers with {len(groups)} lists of what remains without passages: "
             "give a list for each answer, or none at all"
         )
-    recording = {
+    recording: dict[str, Any] = {
         "answers": [answer.to_dict() for answer in answers],
         "withouts": [[_without_row(each) for each in group] for group in groups],
     }
+    if changed is not None:
+        _check_pairs(answers, changed)
+        recording["changed"] = [list(pair) for pair in changed]
     # As an escape, no `<` of a text can end the element, or open a comment in it.
     data = json_text(recording).replace("<", r"\u003c")
     return _replaced(
@@ -81,6 +97,22 @@ def page_html(answers: Sequence[Answer], withouts: Sequence[Sequence[Without]] =
             ),
         },
     )
+
+
+def _check_pairs(answers: Sequence[Answer], changed: Sequence[tuple[int, int]]) -> None:
+    """Refuse pairs that are no positions of two answers to one question."""
+    if not answers:
+        raise QuestionError("changed: there are no answers, between which a memory was swapped")
+    for pair in changed:
+        if not all(0 <= place < len(answers) for place in pair):
+            raise QuestionError(
+                f"changed: expected positions among {len(answers)} answers, from 0, found {pair}"
+            )
+        one, other = (answers[place].question for place in pair)
+        if one != other:
+            raise QuestionError(
+                f"changed: {pair} are answers to different questions, {one!r} and {other!r}"
+            )
 
 
 def _without_row(without: Without) -> dict[str, Any]:

@@ -8,6 +8,7 @@ changed afterwards.
 from __future__ import annotations
 
 import re
+import shlex
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Final
@@ -18,9 +19,10 @@ from rich.table import Table
 from rich.text import Text
 
 import ragcore
-from ragcore.errors import VersionExistsError
+from ragcore.errors import ConfigError, VersionExistsError
+from ragcore_world.models import settings_of
 
-__all__ = ["app"]
+__all__ = ["app", "cell"]
 
 NOW: Final = "2026-01"
 THEN: Final = "2018-12"
@@ -50,15 +52,33 @@ def demo(
         Path, typer.Option(help="Folder of the pipeline and its memory; kept for the next run.")
     ] = Path("demo"),
     html: Annotated[Path, typer.Option(help="HTML file for the answers.")] = Path("demo.html"),
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="Read with a model of yours: a folder, a .gguf file, a name on a hub, or the "
+            "address of a server with OpenAI's API."
+        ),
+    ] = None,
+    model_name: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="The name that the server of --model has for it."),
+    ] = None,
+    generator: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="What reads with --model, where it is not what is recognised."
+        ),
+    ] = None,
 ) -> None:
     """Ask the World Factbook of 2026, swap the memory for that of 2018, and ask again."""
     console = ragcore.TerminalConsole()
+    overrides = _overrides(model, model_name, generator)
     pipeline = _pipeline(folder)
     # The version built last becomes the store's current one.
     for version in (THEN, NOW):
         _build(pipeline, version, console)
     with console.status("Loading the reader …"):
-        rag = ragcore.load(pipeline, f"memory.version={NOW}")
+        rag = ragcore.load(pipeline, f"memory.version={NOW}", *overrides)
     with rag:
         before = _ask(rag, console)
         for answer in before:
@@ -68,10 +88,32 @@ def demo(
             rag.swap(THEN)
         after = _ask(rag, console)
         withouts = [rag.without_each(answer) for answer in (*before, *after)]
-    _print_changes(before, after, console)
-    ragcore.write_page([*before, *after], html, withouts)
-    console.print(f"Written: {html} shows these answers, and the passage each word rests on.")
-    console.print(f'Go on: ragcore ask {pipeline} "What is the currency of Bhutan?"')
+    changed = [
+        place
+        for place, (new, old) in enumerate(zip(before, after, strict=True))
+        if not _same(new.text, old.text)
+    ]
+    _print_changes([(before[place], after[place]) for place in changed], console)
+    pairs = [(place, len(before) + place) for place in changed]
+    ragcore.write_page([*before, *after], html, withouts, changed=pairs)
+    console.print(
+        f"Written: {html} shows the swap and these answers, and the passage each word rests on."
+    )
+    arguments = shlex.join([str(pipeline), *overrides])
+    console.print(f"Go on: ragcore chat {arguments}", soft_wrap=True)
+
+
+def _overrides(model: str | None, name: str | None, generator: str | None) -> list[str]:
+    """Return the changes to the pipeline that another model needs.
+
+    Raises:
+        ConfigError: options that need --model, or a model that cannot read.
+    """
+    if model is not None:
+        return settings_of(model, generator=generator, name=name).overrides()
+    if name is not None or generator is not None:
+        raise ConfigError("--model-name and --generator say more of a --model: name that, too")
+    return []
 
 
 def _pipeline(folder: Path) -> Path:
@@ -114,28 +156,29 @@ def _ask(rag: ragcore.Rag, console: ragcore.TerminalConsole) -> list[ragcore.Ans
 
 
 def _print_changes(
-    before: list[ragcore.Answer], after: list[ragcore.Answer], console: ragcore.TerminalConsole
+    changed: list[tuple[ragcore.Answer, ragcore.Answer]], console: ragcore.TerminalConsole
 ) -> None:
-    """Print the questions whose answers differ, both answers side by side."""
-    pairs = list(zip(before, after, strict=True))
-    changed = [(new, old) for new, old in pairs if not _same(new.text, old.text)]
-    console.print(f"{len(changed)} of {len(pairs)} questions have another answer now.\n")
+    """Print the answers that differ, before and after the swap, side by side."""
+    console.print(f"{len(changed)} of {len(QUESTIONS)} questions have another answer now.\n")
     table = Table(expand=True)
     for heading in ("question", f"memory {NOW}", f"memory {THEN}"):
         table.add_column(heading, ratio=1)
     for new, old in changed:
-        table.add_row(new.question, _cell(new), _cell(old))
+        table.add_row(new.question, cell(new), cell(old))
     if changed:
         console.print(table, "")
 
 
-def _cell(answer: ragcore.Answer) -> Text:
-    best = max(answer.evidence, key=lambda evidence: evidence.posterior or 0.0)
-    return Text.assemble(
-        (answer.text, "bold green"),
-        (f"\nlog p = {answer.log_prob:.3f}", "dim"),
-        (f"\n{best.passage.title}, posterior {best.posterior:.2f}", "cyan"),
-    )
+def cell(answer: ragcore.Answer) -> Text:
+    """Show an answer in a cell of the table, with the passage that it rests on most."""
+    known = answer.log_prob is not None
+    log_p = f"log p = {answer.log_prob:.3f}" if known else "log p not known"
+    cell = Text.assemble((answer.text, "bold green"), (f"\n{log_p}", "dim"))
+    if answer.evidence and not answer.abstains:
+        best = max(answer.evidence, key=lambda evidence: evidence.posterior or 0.0)
+        share = "" if best.posterior is None else f", posterior {best.posterior:.2f}"
+        cell.append(f"\n{best.passage.title}{share}", "cyan")
+    return cell
 
 
 def _same(new: str, old: str) -> bool:
