@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -17,8 +18,15 @@ LISTS: Final = ("HISTORY", "CURRENT")
 """`CURRENT` last: from then on the copy's servers open the version that it names."""
 
 
-def copy_store(source: Path, target: Path) -> None:
+def copy_store(
+    source: Path, target: Path, copy_file: Callable[[str, str], object] = shutil.copy2
+) -> None:
     """Bring a copy of a store in step with it; versions that `gc` has deleted are deleted there.
+
+    Args:
+        source: the store's folder.
+        target: the copy's folder, which is made where it is not there.
+        copy_file: copies a file; `os.link` for a copy on the same disk, since no version changes.
 
     Raises:
         OSError: a file cannot be read or written; the copy then serves what it served before.
@@ -32,7 +40,7 @@ def copy_store(source: Path, target: Path) -> None:
         if not (versions / name).exists():
             incoming = versions / f".incoming-{name}"
             shutil.rmtree(incoming, ignore_errors=True)
-            shutil.copytree(source / "versions" / name, incoming)
+            shutil.copytree(source / "versions" / name, incoming, copy_function=copy_file)
             incoming.rename(versions / name)
     for name, content in lists.items():
         incoming = target / f".incoming-{name}"
