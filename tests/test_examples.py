@@ -32,7 +32,8 @@ def test_there_are_files():
 
 
 @pytest.mark.parametrize("path", PIPELINES, ids=lambda path: path.name)
-def test_a_pipeline_loads(path: Path):
+def test_a_pipeline_loads(path: Path, monkeypatch):
+    monkeypatch.setenv("RAG_DSN", "host=db.example")
     config = load_config(path)
     assert (config.generator is None) == (path in SEARCHED_ONLY)
     assert config.memory.corpus is not None

@@ -32,6 +32,9 @@ PAGE: Final = ROOT / "docs" / "how-to" / "operate.md"
 UNIT: Final = DEPLOY / "ragcore-serve@.service"
 DOCKERFILE: Final = DEPLOY / "Dockerfile"
 NGINX: Final = DEPLOY / "nginx.conf"
+REPLICAS_PAGE: Final = ROOT / "docs" / "how-to" / "replicas.md"
+REPLICAS: Final = DEPLOY / "replicas.conf"
+KUBERNETES: Final = DEPLOY / "kubernetes.yaml"
 DEFAULTS: Final = ServeConfig()
 INSTRUCTIONS: Final = {
     *("ARG", "CMD", "COPY", "ENTRYPOINT", "ENV", "EXPOSE", "FROM", "HEALTHCHECK"),
@@ -57,8 +60,14 @@ def instructions() -> list[tuple[str, str]]:
     return [(line.split()[0], line.split(maxsplit=1)[1]) for line in lines]
 
 
-def directives(name: str) -> list[str]:
-    return re.findall(rf"^\s*{name} ([^;]+);", NGINX.read_text("utf-8"), re.MULTILINE)
+def directives(name: str, site: Path = NGINX) -> list[str]:
+    return re.findall(rf"^\s*{name} ([^;]+);", site.read_text("utf-8"), re.MULTILINE)
+
+
+def pod() -> dict[str, Any]:
+    spec = yaml.safe_load(KUBERNETES.read_text("utf-8"))["spec"]
+    assert spec["selector"]["matchLabels"] == spec["template"]["metadata"]["labels"]
+    return dict(spec["template"]["spec"])
 
 
 def parsed(arguments: list[str]) -> dict[str, Any]:
@@ -111,11 +120,15 @@ def rules() -> list[dict[str, Any]]:
     return list(group["rules"])
 
 
-@pytest.mark.parametrize("arguments", [unit_arguments(), image_arguments()], ids=["unit", "image"])
-def test_the_command_lines_are_understood_and_demand_tokens(arguments):
+@pytest.mark.parametrize(
+    ("arguments", "changes_versions"),
+    [(unit_arguments(), True), (image_arguments(), True), (pod()["containers"][0]["args"], False)],
+    ids=["unit", "image", "pod"],
+)
+def test_the_command_lines_are_understood_and_demand_tokens(arguments, changes_versions):
     values = parsed(arguments)
     assert values["token_file"] is not None
-    assert values["admin_token_file"] is not None
+    assert (values["admin_token_file"] is not None) == changes_versions
     assert not values["open_"]
     assert values["max_body_bytes"] == DEFAULTS.max_body_bytes
 
@@ -175,16 +188,43 @@ def test_the_image_runs_as_a_user_and_is_probed_where_it_listens():
     compile(program, "HEALTHCHECK", "exec")
 
 
-def test_the_proxy_agrees_with_the_server():
-    assert directives("client_max_body_size") == [str(DEFAULTS.max_body_bytes)]
-    assert directives("proxy_buffering") == ["off"]
+@pytest.mark.parametrize("site", [NGINX, REPLICAS], ids=lambda site: site.name)
+def test_the_proxy_agrees_with_the_server(site):
+    assert directives("client_max_body_size", site) == [str(DEFAULTS.max_body_bytes)]
+    assert directives("proxy_buffering", site) == ["off"]
     for name in ("proxy_read_timeout", "proxy_send_timeout"):
-        (seconds,) = directives(name)
+        (seconds,) = directives(name, site)
         assert float(seconds.removesuffix("s")) > DEFAULTS.timeout
     values = parsed(unit_arguments())
-    assert directives("server_name") == list(values["allow_host"])
+    assert directives("server_name", site) == list(values["allow_host"])
+    assert "Host $host" in directives("proxy_set_header", site)
+
+
+def test_the_proxy_asks_the_unit():
+    values = parsed(unit_arguments())
     assert f"{values['host']}:{values['port']}" in directives("server")
-    assert "Host $host" in directives("proxy_set_header")
+
+
+def test_a_pod_is_probed_where_it_listens_and_may_finish():
+    (container,) = pod()["containers"]
+    values = parsed(container["args"])
+    ports = {each["name"]: each["containerPort"] for each in container["ports"]}
+    assert ports == {"http": values["port"]}
+    paths = {
+        probe: container[probe]["httpGet"]["path"]
+        for probe in ("startupProbe", "readinessProbe", "livenessProbe")
+    }
+    assert {container[probe]["httpGet"]["port"] for probe in paths} == set(ports)
+    assert list(paths.values()) == ["/readyz", "/readyz", "/livez"]
+    before = float(container["lifecycle"]["preStop"]["exec"]["command"][1])
+    seconds = pod()["terminationGracePeriodSeconds"]
+    assert seconds > before + values["drain"] + running._LAST_SECONDS
+    mounts = {each["name"]: each["mountPath"] for each in container["volumeMounts"]}
+    assert set(mounts) == {each["name"] for each in pod()["volumes"]}
+    assert all(pipeline.startswith(f"{mounts['data']}/") for pipeline in values["pipelines"])
+    assert values["token_file"].is_relative_to(mounts["tokens"])
+    # The user of the image.
+    assert f"--uid {pod()['securityContext']['runAsUser']} " in DOCKERFILE.read_text("utf-8")
 
 
 def test_dashboard_and_alerts_ask_for_series_that_exist(labels_of):
@@ -272,6 +312,13 @@ def test_the_page_names_the_alerts_and_metrics_that_exist(labels_of):
     assert named <= families
 
 
-@pytest.mark.parametrize("file", [UNIT, DOCKERFILE, NGINX], ids=lambda file: file.name)
-def test_the_page_shows_the_files(file: Path):
-    assert files_of(PAGE)[file.name] == file.read_text("utf-8")
+@pytest.mark.parametrize(
+    ("page", "file"),
+    [
+        *((PAGE, file) for file in (UNIT, DOCKERFILE, NGINX)),
+        *((REPLICAS_PAGE, file) for file in (REPLICAS, KUBERNETES)),
+    ],
+    ids=lambda path: path.name,
+)
+def test_the_page_shows_the_files(page: Path, file: Path):
+    assert files_of(page)[file.name] == file.read_text("utf-8")
