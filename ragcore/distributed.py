@@ -20,10 +20,17 @@ from ragcore.build import build_shard, merge_shards, train_index
 from ragcore.config import load_component, load_config
 from ragcore.contracts import IndexTrainer, PartReport, Retriever, Runner, supports
 from ragcore.embeddings.cache import Encodings
-from ragcore.errors import ComponentError, ConfigError
+from ragcore.errors import (
+    ComponentError,
+    ConfigError,
+    MemoryMismatchError,
+    StoreCorruptError,
+    StoreError,
+)
 from ragcore.registry.components import ComponentSpec
 from ragcore.runners.parts import Part, run_parts
 from ragcore.store.catalog import Catalog
+from ragcore.store.index_training import use_training
 from ragcore.store.info import BuildInfo, ShardInfo
 from ragcore.store.progress import Progress, silent
 from ragcore.store.sharding import require_merge
@@ -96,6 +103,9 @@ def build_in_shards(
         VersionExistsError: there is a version of this name.
         ComponentError: a shard failed or its worker ended; the message has the error of each, and
             the others are there for the next build.
+        MemoryMismatchError: the training that an interrupted build has left is of another encoder
+            or index.
+        StoreError: `out` has shards of another number of parts.
         StoreError, CorpusError: as for `build_shard` and `merge_shards`.
     """
     if shards < 1:
@@ -108,8 +118,10 @@ def build_in_shards(
     store = Path(section.store)
     folder = Path(out) if out is not None else store.with_name(f"{store.name}-shards")
     folder, path = folder.absolute(), Path(pipeline).absolute()
+    _refuse_other_shards(folder, shards)
     if training is None and _needs_training(section.retriever, retriever):
         training = _trained(path, overrides, folder / _TRAINING, fresh=fresh, report=report)
+        _check_training(training, section.retriever, retriever)
     del retriever
     trained = None if training is None else Path(training).absolute()
     parts = _Shards(path, tuple(overrides), shards, folder, trained, fresh)
@@ -173,9 +185,12 @@ def _all_built(parts: _Shards, runner: Runner, report: Progress) -> list[ShardIn
     """
     progress = _Sums(report, parts.of)
     finished: dict[int, Part[ShardInfo]] = {}
+    built = 0
     for part in run_parts(parts, runner, progress):
         finished[part.number] = part
-        report("built", len(finished), parts.of)
+        if part.error is None and not part.lost:
+            built += 1
+            report("built", built, parts.of)
     failures: list[tuple[str, Exception | None]] = []
     for number, name in enumerate(parts.names):
         part = finished.get(number, Part(number, lost="its worker was not started"))
@@ -258,6 +273,37 @@ def _trained(
             progress=lambda stage, done, total: report("sampled", done, total),
         )
     return folder
+
+
+def _check_training(folder: Path, spec: ComponentSpec[Retriever], retriever: Retriever) -> None:
+    """Check a training before any shard is built with it, as one that was interrupted has left it.
+
+    Raises:
+        MemoryMismatchError: it was made with another encoder or index.
+        StoreCorruptError: a file is missing or was changed.
+    """
+    try:
+        use_training(folder, spec, retriever)
+    except (MemoryMismatchError, StoreCorruptError) as error:
+        raise type(error)(
+            f"{error}; an interrupted build has left it: build with --fresh, which trains again"
+        ) from error
+
+
+def _refuse_other_shards(folder: Path, of: int) -> None:
+    """Check that a folder has no shards of a build in another number of parts, before any is built.
+
+    Raises:
+        StoreError: it has; a merge would refuse them.
+    """
+    for name in Catalog(folder).names():
+        there = Catalog(folder).manifest(name).shard
+        if there is not None and there.of != of:
+            raise StoreError(
+                f"{folder} has {name!r}, of a build in {there.of} shards, and this one is in {of}: "
+                f"go on with that one (--shards {there.of}), remove the folder, or choose another "
+                "(--out)"
+            )
 
 
 def _remove(folder: Path) -> None:

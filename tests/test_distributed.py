@@ -14,6 +14,8 @@ from ragcore.cli import main
 from ragcore.errors import (
     ComponentError,
     ConfigError,
+    MemoryMismatchError,
+    StoreError,
     UnsupportedOperation,
     VersionExistsError,
 )
@@ -21,7 +23,16 @@ from ragcore.store.catalog import Catalog
 from ragcore.store.store import Store
 from tests.conftest import Installed
 from tests.helpers.here import here
-from tests.helpers.shard_project import BM25, DENSE, FAISS, answers, files, pipeline, write_corpus
+from tests.helpers.shard_project import (
+    BM25,
+    DENSE,
+    FAISS,
+    answers,
+    change_seed,
+    files,
+    pipeline,
+    write_corpus,
+)
 
 __all__ = ["pipeline"]
 
@@ -143,9 +154,17 @@ def test_a_shard_of_another_corpus_is_named_and_the_others_stay(
 
 def test_lost_shards_are_named_and_built_by_the_next_run(pipeline: Callable[..., Path]) -> None:
     path = pipeline(DENSE)
+    progress = []
     with pytest.raises(ComponentError) as raised:
-        ragcore.build_in_shards(path, runner=here(0, 2, 3, 4, 5, 6), shards=8)
+        ragcore.build_in_shards(
+            path,
+            runner=here(0, 2, 3, 4, 5, 6),
+            shards=8,
+            progress=lambda *each: progress.append(each),
+        )
     message = str(raised.value)
+    # Lost shards are not built.
+    assert [each for each in progress if each[0] == "built"] == [("built", 1, 8), ("built", 2, 8)]
     assert message.startswith("6 of 8 shards failed")
     assert "\n  shard 2/8: the power failed\n" in message
     assert message.endswith("\n  and 1 more")
@@ -157,6 +176,37 @@ def test_lost_shards_are_named_and_built_by_the_next_run(pipeline: Callable[...,
     assert {path: path.stat().st_mtime_ns for path in made} == made
     assert ragcore.build_in_shards(path, runner=here(), shards=8).passages == 60
     assert not out.exists()
+
+
+def test_shards_of_another_number_are_refused_before_any_is_built(
+    pipeline: Callable[..., Path],
+) -> None:
+    path = pipeline(DENSE)
+    with pytest.raises(ComponentError, match="1 of 4 shards failed"):
+        ragcore.build_in_shards(path, runner=here(2), shards=4)
+    runner = here()
+    with pytest.raises(StoreError, match=r"of a build in 4 shards, and this one is in 3: .*--out"):
+        ragcore.build_in_shards(path, runner=runner, shards=3)
+    assert runner.opened == 0
+    out = path.parent / "elsewhere"
+    assert ragcore.build_in_shards(path, runner=runner, shards=3, out=out).passages == 60
+
+
+def test_a_training_of_something_else_is_refused_before_any_shard_is_built(
+    pipeline: Callable[..., Path],
+) -> None:
+    path = pipeline(FAISS.format("SQ8"))
+    with pytest.raises(ComponentError, match="3 of 3 shards failed"):
+        ragcore.build_in_shards(path, runner=here(0, 1, 2), shards=3)
+    change_seed(path)
+    runner = here()
+    with pytest.raises(MemoryMismatchError, match=r"trained with words\(seed=0.*--fresh"):
+        ragcore.build_in_shards(path, runner=runner, shards=3)
+    path.write_text(path.read_text().replace("SQ8", '"IVF4,Flat", train_size: 60'))
+    with pytest.raises(MemoryMismatchError, match=r"--fresh"):
+        ragcore.build_in_shards(path, "memory.retriever.encoder.seed=0", runner=runner, shards=3)
+    assert runner.opened == 0
+    assert ragcore.build_in_shards(path, runner=runner, shards=3, fresh=True).passages == 60
 
 
 def test_faults_are_found_before_anything_is_built(

@@ -18,6 +18,18 @@ __all__ = ["Figure", "Plan", "Stage", "StageName", "Task", "make_plan"]
 
 StageName = Literal["encode", "train", "build", "merge", "open", "search", "update"]
 
+_MOST: Final = {
+    "passages": 10**13,
+    "dim": 1_000_000,
+    "text_bytes": 1e9,
+    "cores": 100_000,
+    "gpus": 100_000,
+    "workers": 1_000_000,
+    "ram": 1e18,
+    "price": 1e9,
+}
+"""The largest numbers that are planned with: above all that there is, and far from overflow."""
+
 CHANGED_SHARE: Final = 0.001
 """Of the passages that the update of a plan adds, replaces or deletes."""
 
@@ -40,6 +52,10 @@ class Task:
         workers: machines that build a shard each; 1 builds in one go.
         ram: bytes of memory of a machine; None where it does not matter.
         price: of a machine for an hour; None where it does not matter.
+
+    Raises:
+        ConfigError: a number is too small or too large to plan with, or more machines than there
+            are passages would each build a shard.
     """
 
     passages: int
@@ -52,6 +68,20 @@ class Task:
     workers: int = 1
     ram: float | None = None
     price: float | None = None
+
+    def __post_init__(self) -> None:
+        for name, most in _MOST.items():
+            value = getattr(self, name)
+            least = 0 if name in ("gpus", "ram", "price") else 1
+            if value is not None and not least <= value <= most:
+                # Not every integer can be shown as a float.
+                shown = f"{value:.6g}" if abs(value) < 1e300 else "no number to plan with"
+                raise ConfigError(f"{name} is {shown}: expected {least} to {most:,.0f}")
+        if self.workers > self.passages:
+            raise ConfigError(
+                f"workers is {self.workers:,}, and there are {self.passages:,} passages: expected "
+                "one for each machine at least"
+            )
 
 
 @dataclass(frozen=True, slots=True)

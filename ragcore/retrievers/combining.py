@@ -157,8 +157,12 @@ class Combiner:
 
 
 def _use_scratch(index: Index, folder: Path) -> None:
-    """Let an index keep in a new folder what is too large for memory, if it can."""
-    if supports(index, ScratchUser):
+    """Let an index keep in a new folder what is too large for memory, if it can.
+
+    One in a database keeps its vectors there. The folder goes before the version is in place, and
+    a pointer in it would go without its table.
+    """
+    if supports(index, ScratchUser) and "remote" not in index.capabilities:
         folder.mkdir(parents=True)
         index.use_scratch(folder)
 

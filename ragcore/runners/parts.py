@@ -78,14 +78,22 @@ def run_parts(
         parts: at least one.
         runner: where they run.
         report: see `Runner.run`.
+
+    Yields:
+        All parts; or, where a part was lost, some of the others.
     """
+    missing, any_lost = dict.fromkeys(range(len(parts.names))), False
     for finished in runner.run(_Job(parts), report or _silent):
+        missing.pop(finished.part, None)
+        any_lost = any_lost or bool(finished.lost)
         if finished.lost:
             yield Part(finished.part, lost=finished.lost)
             continue
         outcome: _Outcome = finished.outcome
         error = None if outcome.failure is None else outcome.failure.error()
         yield Part(finished.part, outcome.value, error)
+    if missing and not any_lost:
+        yield Part(next(iter(missing)), lost="its runner ended before this part was done")
 
 
 @dataclass(frozen=True, slots=True)

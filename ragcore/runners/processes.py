@@ -8,8 +8,9 @@ from __future__ import annotations
 import multiprocessing
 import os
 import sys
+from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.util import Finalize
 from typing import TYPE_CHECKING, Any, ClassVar, Final
@@ -59,31 +60,45 @@ class Processes:
 
 
 def _finished(
-    pool: ProcessPoolExecutor,
+    pool: Executor,
     job: Job,
     processes: int,
     reports: SimpleQueue[_Reported],
     report: JobReport,
 ) -> Iterator[Finished]:
     """Yield each part; no more are submitted than run, so that a death is of these."""
-    left, running = iter(range(len(job.parts))), dict[Future[Any], int]()
-    try:
-        for part in range(processes):
-            running[pool.submit(_work, next(left))] = part
-        while running:
-            finished, _ = wait(running, _SECONDS, FIRST_COMPLETED)
-            for future in finished:
-                outcome = future.result()
-                part = running.pop(future)
-                following = next(left, None)
-                if following is not None:
-                    running[pool.submit(_work, following)] = following
-                _pass_on(reports, report)
-                yield Finished(part, outcome)
-            _pass_on(reports, report)
-    except BrokenProcessPool:
-        for part in running.values():
-            yield Finished(part, lost=_DEATH)
+    waiting, running = deque(range(len(job.parts))), dict[Future[Any], int]()
+    lost = _submit(pool, waiting, running, processes)
+    while running or lost:
+        if lost:
+            waiting.clear()
+            yield from (Finished(part, lost=_DEATH) for part in lost)
+        lost, outcomes = [], []
+        ended, _ = wait(running, _SECONDS, FIRST_COMPLETED)
+        for future in ended:
+            part = running.pop(future)
+            # What others had finished when one died counts.
+            try:
+                outcomes.append(Finished(part, future.result()))
+            except BrokenProcessPool:
+                lost.append(part)
+        lost = lost or _submit(pool, waiting, running, processes)
+        _pass_on(reports, report)
+        yield from outcomes
+
+
+def _submit(
+    pool: Executor, waiting: deque[int], running: dict[Future[Any], int], processes: int
+) -> list[int]:
+    """Submit parts until all processes are at work; return the part for which none is left."""
+    while waiting and len(running) < processes:
+        try:
+            running[pool.submit(_work, waiting[0])] = waiting[0]
+        except BrokenProcessPool:
+            # One died between two parts.
+            return [waiting[0]]
+        waiting.popleft()
+    return []
 
 
 def _pass_on(reports: SimpleQueue[_Reported], report: JobReport) -> None:

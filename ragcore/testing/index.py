@@ -11,6 +11,7 @@ from ragcore.testing.caching import CacheLaws
 from ragcore.testing.changing import ChangeLaws
 from ragcore.testing.data import World, lattice, rows, vectors
 from ragcore.testing.hits import CLOSE, agree, well_formed
+from ragcore.testing.joining import JoinLaws
 from ragcore.testing.manners import MannerLaws
 from ragcore.testing.moving import MoveLaws
 from ragcore.testing.remote import RemoteLaws
@@ -33,6 +34,7 @@ class IndexSuite(
     SearchLaws,
     ChangeLaws,
     StoreLaws,
+    JoinLaws,
     RemoteLaws,
     SizeLaws,
     StateLaws,

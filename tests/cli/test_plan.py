@@ -46,6 +46,9 @@ def test_what_does_not_fit_is_noted(capsys):
     assert re.search(r"note: .*build.* GB of memory, and a machine has 0\.5 GB: choose", printed)
 
 
+NUMBERS = ("passages", "dim", "cores", "gpus", "workers")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -53,6 +56,17 @@ def test_what_does_not_fit_is_noted(capsys):
         (["--index", "flat"], "name an encoder with --encoder: "),
         (["--index", "flat", "--encoder", "dpr"], "no rate of encoder 'dpr' on processors"),
         (["--index", "bm25", "--rates", "none.json"], "none.json: the rates cannot be read"),
+        (
+            ["--index", "bm25", "--text-bytes", "inf"],
+            "text_bytes is no number to plan",
+        ),
+        (["--index", "bm25", "--text-bytes", "1e10"], "text_bytes is 1e+10: expected 1 to"),
+        (["--index", "bm25", "--price", "inf"], "price is no number to plan with"),
+        *(
+            (["--index", "all", f"--{name}", "9" * 400], f"{name} is no number to plan")
+            for name in NUMBERS
+        ),
+        (["--index", "all", "--passages", "3", "--workers", "4"], "workers is 4, and there are 3"),
     ],
 )
 def test_a_faulty_option_is_an_error(arguments, message, capsys):

@@ -56,6 +56,7 @@ class SqliteIndex:
         self._count = 0
         self._scratch: Path | None = None
         self._saved = False
+        self._finalizer: weakref.finalize[..., SqliteIndex] | None = None
 
     def __len__(self) -> int:
         return self._count
@@ -107,7 +108,8 @@ class SqliteIndex:
         self.pointer = RemotePointer("index", "sqlite", self.pointer.name, details)
         self.pointer.write(folder)
         self._saved = True
-        self._finalizer.detach()
+        if self._finalizer is not None:
+            self._finalizer.detach()
 
     @classmethod
     def load(cls, folder: Path, config: Config, *, mmap: bool = True) -> Self:
@@ -145,7 +147,8 @@ class SqliteIndex:
             if self._scratch is not None:
                 (self._scratch / name).mkdir()
                 self.pointer.write(self._scratch / name)
-            self._finalizer = weakref.finalize(self, _drop_table, self.config, name)
+            else:
+                self._finalizer = weakref.finalize(self, _drop_table, self.config, name)
             with connected(self.config) as database:
                 database.execute(f"create table {name} (row integer primary key, vector blob)")
                 if copied is not None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import math
 from dataclasses import replace
 from functools import cache
 from itertools import islice
@@ -9,6 +11,7 @@ from itertools import islice
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
 from ragcore.errors import ConfigError
 from ragcore.planning.layout import INDEX_KINDS
@@ -18,6 +21,7 @@ from ragcore.registry.components import ComponentSpec, spec_from_dict
 from ragcore.retrievers.dense import Dense
 from ragcore.store.store import Store
 from ragcore.types import Passage
+from ragcore.views.plan import plan_view, plans_view
 from tests.helpers.word_encoder import WordEncoder
 
 RATES = load_rates()
@@ -49,6 +53,26 @@ def test_more_passages_take_no_less_of_anything(kind, fewer, more, dim):
     assert all(
         value <= after.get(name, 0) * (1 + 1e-9) for name, value in figures(small).items()
     ), (figures(small), after)
+
+
+@given(
+    kind=kinds,
+    passages=st.integers(1, 10**13),
+    dim=st.integers(1, 1_000_000),
+    cores=st.integers(1, 100_000),
+    text_bytes=st.floats(1, 1e9),
+    price=st.floats(0, 1e9),
+)
+def test_all_numbers_that_may_be_asked_for_can_be_shown(
+    kind, passages, dim, cores, text_bytes, price
+):
+    numbers = {"dim": dim, "cores": cores, "text_bytes": text_bytes, "price": price}
+    plan = make_plan(replace(TASK, kind=kind, passages=passages, **numbers), RATES)
+    assert all(math.isfinite(value) and value >= 0 for value in figures(plan).values())
+    assert all(math.isfinite(value) for value in (plan.seconds, plan.disk, plan.cost))
+    console = Console(file=io.StringIO(), width=200)
+    console.print(plan_view(plan))
+    console.print(plans_view([plan]))
 
 
 @given(kind=kinds, passages=st.integers(10_000, 10**9), workers=st.integers(2, 64))

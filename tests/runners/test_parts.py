@@ -5,19 +5,23 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, Future
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing import SimpleQueue
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from ragcore.contracts import PartReport, Runner
+from ragcore.contracts import Finished, Job, JobReport, PartReport, Runner
 from ragcore.errors import ComponentError, StoreError
 from ragcore.process.reports import RareReports
 from ragcore.runners.configs import ProcessesConfig
-from ragcore.runners.parts import Part, WorkerError, run_parts
-from ragcore.runners.processes import Processes
-from tests.helpers.here import here
+from ragcore.runners.parts import Part, WorkerError, _Job, run_parts
+from ragcore.runners.processes import Processes, _finished
+from tests.helpers.here import Here, here
 
 
 class DiskFullError(StoreError):
@@ -101,6 +105,38 @@ def test_a_process_that_dies_loses_what_was_being_worked_on(tmp_path: Path) -> N
     parts = finished(Squares(tmp_path, (-3, 5, 6)), processes(1))
     assert list(parts) == [0]
     with pytest.raises(ComponentError, match="it was killed, perhaps since memory ran out"):
+        parts[0].result()
+
+
+class Breaking(Executor):
+    """An executor of which a process dies when two parts are done."""
+
+    def submit(self, function: Any, part: int) -> Future[Any]:
+        if part == 2:
+            raise BrokenProcessPool
+        future: Future[Any] = Future()
+        future.set_result(part)
+        return future
+
+
+def test_what_others_had_finished_when_a_process_died_counts(tmp_path: Path) -> None:
+    job = _Job(Squares(tmp_path, (3, 4, 5, 6)))
+    done = list(_finished(Breaking(), job, 2, SimpleQueue(), lambda *_: None))
+    assert sorted((each.part, each.outcome) for each in done if not each.lost) == [(0, 0), (1, 1)]
+    assert [each.part for each in done if each.lost] == [2]
+
+
+class Quitting(Here):
+    """Ends after the first part, and names none that is lost."""
+
+    def run(self, job: Job, report: JobReport) -> Iterator[Finished]:
+        yield next(iter(super().run(job, report)))
+
+
+def test_a_part_that_a_runner_left_out_is_lost(tmp_path: Path) -> None:
+    parts = finished(Squares(tmp_path, (4, 5, 6)), Quitting(Here.Config()))
+    assert parts[2].result()[0] == 36
+    with pytest.raises(ComponentError, match="part 0 ended: its runner ended before"):
         parts[0].result()
 
 

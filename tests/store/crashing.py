@@ -68,6 +68,10 @@ def forget(store: Store) -> None:
     store.forget([FORGOTTEN.id], everywhere=True, version="less", retriever=dense_part())
 
 
+def compact(store: Store) -> None:
+    store.compact("again", retriever=dense_part())
+
+
 def activate(store: Store) -> None:
     store.activate("mid")
 
@@ -94,6 +98,11 @@ OPERATIONS: dict[str, tuple[Callable[[Store], None], list[set[str]], set[str | N
     "merge": (merge, [{"mid", "old"}, {"mid", "old", "new"}], {"old", "new"}),
     "update": (update, [{"mid", "old"}, {"mid", "old", "child"}], {"old", "child"}),
     "forget": (forget, [{"mid", "old"}, {"mid", "old", "less"}], {"old", "less"}),
+    "compact": (
+        compact,
+        [{"mid", "old", "less"}, {"mid", "old", "less", "again"}],
+        {"less", "again"},
+    ),
     "activate": (activate, [{"mid", "old"}], {"old", "mid"}),
     "rollback": (rollback, [{"mid", "old"}], {"old", "mid"}),
     "gc": (gc, [{"mid", "old"}, {"old"}], {"old"}),
@@ -108,6 +117,9 @@ STRIDES = {"forget": 6}
 
 def main(folder: Path, operations: Sequence[str]) -> None:
     whole = prepared(folder)
+    if "compact" in operations:
+        # What it leaves out: a removed row.
+        Store(whole).update("less", Changes({}, {FORGOTTEN.id: "here"}), retriever=dense_part())
     for name in operations:
         print(name, *killed_everywhere(name, whole, folder / "store"))
 
@@ -212,7 +224,7 @@ def check_tidy(
             store.forget([FORGOTTEN.id], **options)
         assert FORGOTTEN not in held(store)
         inspected(store)
-    elif not {"new", "child"} & set(names) and current == "old":
+    elif not {"new", "child", "again"} & set(names) and current in ("old", "less"):
         do(store)
         inspected(store)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +12,12 @@ import pytest
 
 import ragcore
 from ragcore.contracts import Fragments
-from ragcore.errors import StoreCorruptError, UnsupportedOperation, VersionExistsError
+from ragcore.errors import (
+    StoreCorruptError,
+    StoreError,
+    UnsupportedOperation,
+    VersionExistsError,
+)
 from ragcore.filters.expressions import read_where
 from ragcore.store.store import Store
 from tests.helpers.shard_project import (
@@ -24,6 +30,7 @@ from tests.helpers.shard_project import (
     answers,
     build_shards,
 )
+from tests.store.test_store import contents
 
 SQ8 = FAISS.format("SQ8, train_size: 60")
 IVF = FAISS.format('"IVF4,PQ4x4", train_size: 60, search: {nprobe: 4}')
@@ -134,6 +141,36 @@ def test_a_retriever_without_segments_cannot_be_compacted(pipeline: Callable[...
     assert store.fragments() is None
     with pytest.raises(UnsupportedOperation, match=r"bm25.*compact"):
         store.compact()
+
+
+def test_a_reader_keeps_the_version_that_it_has_open(pipeline: Callable[..., Path]) -> None:
+    path = pipeline(IVF)
+    store = fragmented(path, training=True)
+    with ragcore.open_memory(path, version="updated") as memory:
+        expected = answers(memory)
+        store.compact("compact")
+        assert store.gc(1).in_use == ("updated",)
+        assert answers(memory) == expected
+    assert store.gc(1).removed == ("updated",)
+    # What the parent had is not needed any more.
+    with ragcore.open_memory(path, verify=True) as memory:
+        assert len(memory) == 58
+        assert answers(memory)[1] == expected[1]
+
+
+@pytest.mark.parametrize("retriever", [DENSE, SQ8, FAISS.format("HNSW8")])
+def test_a_full_disk_leaves_the_parent_alone(pipeline: Callable[..., Path], retriever: str) -> None:
+    store = fragmented(pipeline(retriever), training="SQ8" in retriever)
+    before = contents(store.folder)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1500, hard))
+    try:
+        with pytest.raises(StoreError, match=r"cannot be written: .*too large"):
+            store.compact("compact")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert contents(store.folder) == before
+    assert store.compact("compact").segments == 1
 
 
 def test_a_damaged_file_is_not_compacted(pipeline: Callable[..., Path]) -> None:

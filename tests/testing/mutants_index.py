@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import shutil
 import time
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -537,3 +539,77 @@ class FiltersWhatItMeets(Exact):
         return Hits(
             np.where(keep, rows, MISSING_ROW), np.where(keep, scores, -np.inf).astype(np.float32)
         )
+
+
+class JoinsHiddenRows(Exact):
+    caught_by = "test_joined_parts_answer_as_they_did"
+
+    def join(self, parts, folder):
+        none = np.zeros(0, np.int64)
+        return super().join([replace(part, hidden=none) for part in parts], folder)
+
+
+class JoinsWithoutShift(Exact):
+    caught_by = "test_joined_parts_answer_as_they_did"
+
+    def join(self, parts, folder):
+        last = max(part.shift for part in parts)
+        parts = [replace(part, shift=0) if part.shift == last else part for part in parts]
+        return super().join(parts, folder)
+
+
+class ShiftsHiddenRows(Exact):
+    caught_by = "test_joined_parts_answer_as_they_did"
+
+    def join(self, parts, folder):
+        shifted = [replace(part, hidden=part.hidden + part.shift) for part in parts]
+        return super().join(shifted, folder)
+
+
+class JoinsItsOwnVectors(Exact):
+    caught_by = "test_joined_parts_answer_as_they_did"
+
+    def join(self, parts, folder):
+        super().join(parts, folder)
+        joined = self.load(folder, self.Config())
+        rows = joined._all_rows()
+        known = np.isin(rows, self._all_rows())
+        own = Exact(self.Config(), dim=self._dim)
+        own.add(rows[known], np.roll(self.vectors(rows[known]), 1, axis=0))
+        own.add(rows[~known], joined.vectors(rows[~known]))
+        own.save(folder)
+        return True
+
+
+class JoinsIntoAPart(Exact):
+    caught_by = "test_joined_parts_answer_as_they_did"
+
+    def join(self, parts, folder):
+        super().join(parts, folder)
+        np.save(parts[0].folder / "rows.npy", np.zeros(0, np.int64))
+        return True
+
+
+class JoinsWholePartsAlone(Exact):
+    caught_by = "test_one_part_is_joined_without_its_hidden_rows"
+
+    def join(self, parts, folder):
+        if len(parts) == 1:
+            shutil.copytree(parts[0].folder, folder, dirs_exist_ok=True)
+            return True
+        return super().join(parts, folder)
+
+
+class LeavesAHalfJoinedFile(Exact):
+    caught_by = "test_parts_that_are_not_joined_leave_nothing"
+
+    def join(self, parts, folder):
+        super().join(parts, folder)
+        return False
+
+
+class RefusesToJoin(Exact):
+    caught_by = "test_joined_parts_answer_as_they_did"
+
+    def join(self, parts, folder):
+        return False
