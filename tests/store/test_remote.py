@@ -157,7 +157,7 @@ def test_a_version_that_does_not_open_leaves_no_table(
 
 
 KILLED = """
-import os, signal, sys
+import logging, os, signal, sys
 from pathlib import Path
 from ragcore.store.store import Store
 from ragcore.types import Passage
@@ -165,26 +165,52 @@ from tests.helpers.sqlite_index import remote_part
 
 def corpus():
     for n in range(40):
-        if n == 30:
+        if n == 30 and sys.argv[2] == "half-built":
             os.kill(os.getpid(), signal.SIGKILL)
         yield Passage(f"p{n}", "", f"text {n}")
 
+class Killing(logging.Handler):
+    def emit(self, record):
+        if "is the current one" in record.getMessage():
+            os.kill(os.getpid(), signal.SIGKILL)
+
+logging.getLogger("ragcore.store").addHandler(Killing())
+logging.getLogger("ragcore.store").setLevel(logging.INFO)
 folder = Path(sys.argv[1])
 Store(folder / "store").build("two", corpus(), remote_part(folder / "database.sqlite"), batch=8)
 """
+
+
+def kill(folder: Path, state: str) -> None:
+    """Kill a build of version two, half-built or in place."""
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED, folder, state],
+        check=False,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])},
+    )
+    assert done.returncode == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("way", ["gc", "build"])
+def test_a_version_keeps_its_tables_though_its_build_was_killed(
+    store: Store, database: Path, tmp_path: Path, way: str
+) -> None:
+    kill(tmp_path, "in place")
+    assert store.current() == "two"
+    if way == "gc":
+        assert store.gc(2).orphans == 1
+    else:
+        store.build("three", PASSAGES[:9], remote_part(database))
+    assert store.verify("two").passages == 40
+    assert set(tables(database)) == named(store.folder)
 
 
 @pytest.mark.parametrize("way", ["gc", "build"])
 def test_the_table_of_a_killed_build_is_found(
     store: Store, database: Path, tmp_path: Path, way: str
 ) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", KILLED, tmp_path],
-        check=False,
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])},
-    )
-    assert done.returncode == -signal.SIGKILL
+    kill(tmp_path, "half-built")
     assert len(tables(database)) == 2
     assert set(tables(database)) == named(store.folder)
     if way == "gc":

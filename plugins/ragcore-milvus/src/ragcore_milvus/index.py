@@ -111,8 +111,7 @@ class Milvus:
         """Keep the pointer to the collection here until it is saved; see `ScratchUser`.
 
         Returns:
-            0: all vectors are added again. The collections that a killed build has left here are
-            dropped by the store, which knows whether a version has one of them.
+            0: all vectors are added again.
         """
         self._scratch = folder
         return 0
