@@ -184,8 +184,8 @@ def scratch_folder(
 
     If the build is interrupted the folder stays, and the next build whose retriever has the same
     fingerprint continues from it, also under another version's name. While another process builds
-    with the same fingerprint, nothing is kept. Tables in databases are dropped before the block, and
-    however it ends, unless a version has a pointer to them.
+    with the same fingerprint, nothing is kept. Tables in databases are dropped before the block and
+    after it, unless a version has a pointer to them.
 
     Args:
         catalog: of the store, whose folders exist.

@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 from ragcore_pgvector.configs import PgvectorConfig, passwords_in
+from ragcore_pgvector.database import database_of
 from ragcore_pgvector.index import Pgvector
+from ragcore_pgvector.passages import PostgresPassages
 
 from ragcore.disk.remote import POINTER, RemotePointer, pointers_below
 from ragcore.errors import (
@@ -166,6 +168,29 @@ def test_an_index_that_is_not_saved_leaves_no_table(made: Any, server: PostgresS
     assert tables(server) == before
 
 
+def test_vectors_come_into_a_schema_that_has_passages(
+    made: Any, tmp_path: Path, server: PostgresServer
+) -> None:
+    PostgresPassages(PostgresPassages.Config(dsn=server.dsn(), schema="both")).prepare()
+    saved(made(schema="both"), tmp_path).check(full=True)
+
+
+def test_statements_with_a_time_out_are_one_transaction_whatever_its_length(
+    made: Any, server: PostgresServer
+) -> None:
+    database = database_of(made(timeout=10).config)
+    filled(made(), 3)
+
+    def break_off(connection: Any) -> None:
+        connection.execute("create table ragcore.half (n integer)")
+        raise RuntimeError("it broke off")
+
+    for timeout in (10.0, 20.0):
+        with pytest.raises(RuntimeError, match="broke off"):
+            database.change(break_off, timeout=timeout)
+        assert "half" not in tables(server)
+
+
 def test_check_finds_what_was_changed(made: Any, tmp_path: Path, server: PostgresServer) -> None:
     index = saved(made(), tmp_path)
     index.check(full=True)
@@ -227,6 +252,11 @@ def test_passwords_are_found_in_any_form() -> None:
     assert passwords_in("host=db password='a b\\'c'") == ["a b'c"]
     assert passwords_in("postgresql://reader:p%40ss@db/rag?sslpassword=key") == ["key", "p@ss"]
     assert passwords_in("host=db user=reader passfile=/x") == []
+    assert passwords_in(r"password='a\'' host=db") == ["a'"]
+    assert passwords_in(r"password=a\ b\\ host=db") == ["a b\\"]
+    assert passwords_in("password=://x host=db") == ["://x"]
+    assert passwords_in("host=db oauth_client_secret=s scram_client_key=k") == ["s", "k"]
+    assert passwords_in("postgres://db/rag?oauth_client_secret=s%20t") == ["s t"]
 
 
 def test_a_password_that_is_written_out_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

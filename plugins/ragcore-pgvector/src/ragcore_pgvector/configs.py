@@ -13,10 +13,12 @@ from ragcore.registry.components import ComponentConfig
 
 __all__ = ["DatabaseConfig", "PgvectorConfig"]
 
-_PASSWORD: Final = re.compile(
-    r"\b(?:ssl)?password\s*=\s*('(?:[^'\\]|\\.)*'|[^\s']+)", re.IGNORECASE
+_SECRETS: Final = r"(?:(?:ssl)?password|oauth_client_secret|scram_(?:client|server)_key)"
+"""Names of libpq's parameters that are secret."""
+_SECRET: Final = re.compile(
+    rf"(?<!\w){_SECRETS}\s*=\s*(?:'((?:[^'\\]|\\.)*)'|((?:[^\s'\\]|\\.)+))", re.DOTALL
 )
-_QUERY_PASSWORD: Final = re.compile(r"[?&](?:ssl)?password=([^&#]*)", re.IGNORECASE)
+_QUERY_SECRET: Final = re.compile(rf"[?&]{_SECRETS}=([^&#]*)")
 
 SchemaName = Annotated[str, StringConstraints(pattern=r"^[a-z_][a-z0-9_]{0,40}$")]
 
@@ -56,17 +58,21 @@ class DatabaseConfig(ComponentConfig):
 
 
 def passwords_in(dsn: str) -> list[str]:
-    """Return the passwords in a text for libpq, as they are used; empty ones are left out."""
-    found = [match.strip("'").replace("\\'", "'") for match in _PASSWORD.findall(dsn)]
-    if "://" in dsn:
-        found = [unquote(match) for match in _QUERY_PASSWORD.findall(dsn)]
-        try:
-            password = urlsplit(dsn).password
-        except ValueError:
-            password = dsn
-        if password:
-            found.append(unquote(password))
-    return [password for password in found if password]
+    """Return the passwords in a text for libpq, as they are used; empty ones are left out.
+
+    So are other secrets: the key of a client's certificate, that of OAuth, and SCRAM's.
+    """
+    if not dsn.startswith(("postgresql://", "postgres://")):
+        values = [quoted or plain for quoted, plain in _SECRET.findall(dsn)]
+        return [re.sub(r"\\(.)", r"\1", value, flags=re.DOTALL) for value in values if value]
+    found = [unquote(match) for match in _QUERY_SECRET.findall(dsn)]
+    try:
+        password = urlsplit(dsn).password
+    except ValueError:
+        password = dsn
+    if password:
+        found.append(unquote(password))
+    return [each for each in found if each]
 
 
 class PgvectorConfig(DatabaseConfig):
