@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -368,6 +369,55 @@ def test_a_broken_pointer_keeps_all_tables(store: Store, database: Path) -> None
     with pytest.raises(StoreCorruptError, match=r"remote.json cannot be read"):
         store.gc(1)
     assert tables(database) == before
+
+
+def test_a_folder_that_cannot_be_read_keeps_all_tables(
+    store: Store, database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.update("two", Changes({"p0": Passage("p0", "", "another text")}, {}))
+    store.build("three", PASSAGES[:5], remote_part(database))
+    before, scandir = tables(database), os.scandir
+
+    def failing_disk(path: Any = ".") -> Any:
+        if str(path).endswith("three/retriever"):
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+        return scandir(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "scandir", failing_disk)
+        with pytest.raises(StoreError, match=r"three/retriever cannot be read"):
+            store.gc(1)
+    assert tables(database) == before
+    store.gc(1)
+    assert set(tables(database)) == named(store.folder)
+
+
+def test_tables_are_dropped_where_they_are_though_the_pipeline_leads_elsewhere(
+    store: Store, database: Path, tmp_path: Path
+) -> None:
+    other = make_database(tmp_path / "other.sqlite")
+    store.build("two", PASSAGES, remote_part(other))
+    assert store.gc(1, retriever=remote_part(other)).left == ()
+    assert tables(database) == []
+    assert set(tables(other)) == named(store.folder)
+
+
+def test_the_record_of_a_version_without_tables_leads_nowhere(
+    store: Store, database: Path, tmp_path: Path
+) -> None:
+    """It may be imported: a stranger's record could send a secret to the stranger's host."""
+    (tmp_path / "elsewhere").mkdir()
+    elsewhere = make_database(tmp_path / "elsewhere" / database.name)
+    store.build("imported", PASSAGES, dense_part())
+    manifest = Catalog(store.folder).manifest("imported")
+    record = {**Catalog(store.folder).manifest("one").retriever}
+    record["index"] = {**record["index"], "database": str(elsewhere)}
+    folder = store.folder / "versions" / "imported"
+    manifest.model_copy(update={"retriever": record}).write(folder)
+    kill(tmp_path, "half-built")
+    assert len(tables(database)) == 2
+    assert store.gc(3).remote == 1
+    assert len(tables(database)) == 1
 
 
 def shards(folder: Path, part: ComponentSpec[Any]) -> Catalog:
