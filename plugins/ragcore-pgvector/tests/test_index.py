@@ -252,11 +252,6 @@ def test_passwords_are_found_in_any_form() -> None:
     assert passwords_in("host=db password='a b\\'c'") == ["a b'c"]
     assert passwords_in("postgresql://reader:p%40ss@db/rag?sslpassword=key") == ["key", "p@ss"]
     assert passwords_in("host=db user=reader passfile=/x") == []
-    assert passwords_in(r"password='a\'' host=db") == ["a'"]
-    assert passwords_in(r"password=a\ b\\ host=db") == ["a b\\"]
-    assert passwords_in("password=://x host=db") == ["://x"]
-    assert passwords_in("host=db oauth_client_secret=s scram_client_key=k") == ["s", "k"]
-    assert passwords_in("postgres://db/rag?oauth_client_secret=s%20t") == ["s t"]
 
 
 def test_a_password_that_is_written_out_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

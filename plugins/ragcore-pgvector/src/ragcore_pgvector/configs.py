@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from typing import Annotated, ClassVar, Final, Literal, Self
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from pydantic import ConfigDict, Field, StringConstraints, field_validator, model_validator
 
@@ -13,12 +13,15 @@ from ragcore.registry.components import ComponentConfig
 
 __all__ = ["DatabaseConfig", "PgvectorConfig"]
 
-_SECRETS: Final = r"(?:(?:ssl)?password|oauth_client_secret|scram_(?:client|server)_key)"
-"""Names of libpq's parameters that are secret."""
-_SECRET: Final = re.compile(
-    rf"(?<!\w){_SECRETS}\s*=\s*(?:'((?:[^'\\]|\\.)*)'|((?:[^\s'\\]|\\.)+))", re.DOTALL
+_SECRET: Final = "(?:ssl)?password|scram_client_key|scram_server_key|oauth_client_secret"
+_SETTING: Final = re.compile(
+    rf"\b(?:{_SECRET})\s*=\s*(?:'((?:[^'\\]|\\.)*)|((?:[^'\\\s]|\\.)+))",
+    re.IGNORECASE | re.DOTALL,
 )
-_QUERY_SECRET: Final = re.compile(rf"[?&]{_SECRETS}=([^&#]*)")
+_URL: Final = re.compile(r"\s*postgres(?:ql)?://")
+_SETTING_OF_URL: Final = re.compile(_SECRET, re.IGNORECASE)
+_USER_OF_URL: Final = re.compile(r"://[^:@/]*:([^@/]*)@")
+"""As libpq reads it: a password may have # and ? in it."""
 
 SchemaName = Annotated[str, StringConstraints(pattern=r"^[a-z_][a-z0-9_]{0,40}$")]
 
@@ -58,21 +61,18 @@ class DatabaseConfig(ComponentConfig):
 
 
 def passwords_in(dsn: str) -> list[str]:
-    """Return the passwords in a text for libpq, as they are used; empty ones are left out.
-
-    So are other secrets: the key of a client's certificate, that of OAuth, and SCRAM's.
-    """
-    if not dsn.startswith(("postgresql://", "postgres://")):
-        values = [quoted or plain for quoted, plain in _SECRET.findall(dsn)]
-        return [re.sub(r"\\(.)", r"\1", value, flags=re.DOTALL) for value in values if value]
-    found = [unquote(match) for match in _QUERY_SECRET.findall(dsn)]
-    try:
-        password = urlsplit(dsn).password
-    except ValueError:
-        password = dsn
-    if password:
-        found.append(unquote(password))
-    return [each for each in found if each]
+    """Return the passwords in a text for libpq, as they are used; empty ones are left out."""
+    found = []
+    if _URL.match(dsn):
+        for setting in re.split("[?&]", dsn)[1:]:
+            name, _, value = setting.partition("=")
+            if _SETTING_OF_URL.fullmatch(unquote(name)):
+                found.append(unquote(value))
+    else:
+        for quoted, plain in _SETTING.findall(dsn):
+            found.append(re.sub(r"\\(.)", r"\1", quoted or plain, flags=re.DOTALL))
+    found += map(unquote, _USER_OF_URL.findall(dsn))
+    return [password for password in found if password]
 
 
 class PgvectorConfig(DatabaseConfig):
