@@ -303,7 +303,7 @@ class Pgvector:
         schema = f'"{extension.schema}"'
         kind = f"{schema}.{'halfvec' if self._config.half else 'vector'}"
         assert self._name is not None
-        table = self._tables.schema.path(self._name)
+        table = self._tables.path(self._name)
         parameters: list[Any] = [vector_array(queries, extension.vector_type)]
         product = f"t.embedding operator({schema}.<#>) q.vector::{kind}"
         source, condition = f"{table} t", ""
@@ -347,7 +347,7 @@ class Pgvector:
         """Return the vectors of rows [n]."""
         if self._name is None:
             raise ComponentError(f"index {_USE!r} has no row {rows[0]}: it is empty")
-        schema, path = self._tables.extension().schema, self._tables.schema.path(self._name)
+        schema, path = self._tables.extension().schema, self._tables.path(self._name)
         statement = (
             f"select count(*), string_agg(\"{schema}\".vector_send(t.embedding), ''::bytea "
             "order by a.number) from unnest(%b::bigint[]) with ordinality a(row, number) "

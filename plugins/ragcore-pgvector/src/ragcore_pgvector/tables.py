@@ -30,8 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["Extension", "Finished", "Tables", "checked_name", "new_name"]
 
 _OLDEST: Final = (0, 8)
-_SEGMENTS: Final = "segments"
-_COLUMNS: Final = (
+_SEGMENT_COLUMNS: Final = (
     "name text primary key, rows bigint not null, dim integer not null, digest text not null, "
     "method text not null, half boolean not null, finished timestamptz not null default now()"
 )
@@ -91,6 +90,10 @@ class Tables:
         self._build_timeout = config.build_timeout
         self._extension: Extension | None = None
 
+    def path(self, name: str) -> str:
+        """Return how SQL names a table."""
+        return self.schema.path(name)
+
     def extension(self) -> Extension:
         """Return what is known of pgvector; asked for once.
 
@@ -130,7 +133,7 @@ class Tables:
             MemoryUnavailableError: the user may not.
         """
         self.extension()
-        return self.schema.prepare({_SEGMENTS: _COLUMNS})
+        return self.schema.prepare({"segments": _SEGMENT_COLUMNS})
 
     def create(self, name: str, dim: int, *, half: bool, copied: str | None) -> None:
         """Make a table, empty or with the rows of another."""
@@ -140,13 +143,12 @@ class Tables:
 
         def make(connection: Connection[Any]) -> None:
             connection.execute(
-                f"create table {self.schema.path(name)} "
+                f"create table {self.path(name)} "
                 f"(row bigint primary key, embedding {kind} storage {storage} not null)"
             )
             if copied is not None:
                 connection.execute(
-                    f"insert into {self.schema.path(name)} select row, embedding "
-                    f"from {self.schema.path(copied)}"
+                    f"insert into {self.path(name)} select row, embedding from {self.path(copied)}"
                 )
 
         self.database.change(make, timeout=self._build_timeout)
@@ -160,7 +162,7 @@ class Tables:
         data = copied_rows(rows, vectors, half=half)
 
         def copy(connection: Connection[Any]) -> None:
-            statement = f"copy {self.schema.path(name)} (row, embedding) from stdin (format binary)"
+            statement = f"copy {self.path(name)} (row, embedding) from stdin (format binary)"
             try:
                 with connection.cursor().copy(statement) as copying:
                     copying.write(COPY_HEADER)
@@ -184,11 +186,11 @@ class Tables:
             if config.method == "hnsw":
                 kind = "halfvec" if config.half else "vector"
                 connection.execute(
-                    f"create index on {self.schema.path(name)} using hnsw "
+                    f"create index on {self.path(name)} using hnsw "
                     f'(embedding "{self.extension().schema}".{kind}_ip_ops) '
                     f"with (m = {config.m}, ef_construction = {config.ef_construction})"
                 )
-            connection.execute(f"analyze {self.schema.path(name)}")
+            connection.execute(f"analyze {self.path(name)}")
             count, digest = self._digest(connection, name, config.half)
             if count != rows:
                 raise StoreError(
@@ -197,8 +199,8 @@ class Tables:
                 )
             finished = Finished(count, dim, digest, config.method, config.half)
             connection.execute(
-                f"insert into {self.schema.path(_SEGMENTS)} "
-                "(name, rows, dim, digest, method, half) values (%s, %s, %s, %s, %s, %s)",
+                f"insert into {self.path('segments')} (name, rows, dim, digest, method, half) "
+                "values (%s, %s, %s, %s, %s, %s)",
                 [name, count, dim, digest, config.method, config.half],
             )
             return finished
@@ -214,11 +216,11 @@ class Tables:
 
         def read(connection: Connection[Any]) -> Finished | None:
             row = connection.execute(
-                f"select rows, dim, digest, method, half from {self.schema.path(_SEGMENTS)} "
+                f"select rows, dim, digest, method, half from {self.path('segments')} "
                 "where name = %s",
                 [name],
             ).fetchone()
-            connection.execute(f"select row from {self.schema.path(name)} limit 1")
+            connection.execute(f"select row from {self.path(name)} limit 1")
             return None if row is None else Finished(*row)
 
         found = self.database.read(read)
@@ -260,8 +262,8 @@ class Tables:
     def _dropping(self, name: str) -> list[bytes]:
         """Return the statements that drop a table and its record."""
         statements = (
-            f"drop table if exists {self.schema.path(checked_name(name))}",
-            f"delete from {self.schema.path(_SEGMENTS)} where name = '{name}'",
+            f"drop table if exists {self.path(checked_name(name))}",
+            f"delete from {self.path('segments')} where name = '{name}'",
         )
         return [each.encode() for each in statements]
 
@@ -271,7 +273,7 @@ class Tables:
         row = connection.execute(
             "select count(*), coalesce(sum(('x' || encode(substring(sha256("
             f"int8send(row) || {sent}) from 1 for 7), 'hex'))::bit(56)::bigint), 0)::text "
-            f"from {self.schema.path(name)}"
+            f"from {self.path(name)}"
         ).fetchone()
         assert row is not None  # An aggregate has one row.
         return int(row[0]), str(row[1])
