@@ -35,6 +35,7 @@ from tests.helpers.word_encoder import WordEncoder
 if TYPE_CHECKING:
     from ragcore.types import Rows, Vectors
 
+
 class SqliteIndex:
     class Config(ComponentConfig):
         database: str

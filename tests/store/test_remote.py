@@ -36,7 +36,7 @@ from ragcore.store.staging import orphans
 from ragcore.store.store import Store
 from ragcore.types import Passage
 from tests.conftest import Installed
-from tests.helpers.sqlite_index import make_database, remote_part, tables
+from tests.helpers.sqlite_index import SqliteIndex, make_database, remote_part, tables
 from tests.helpers.word_encoder import dense_part
 
 ROOT = Path(__file__).parents[2]
@@ -259,6 +259,28 @@ def test_a_failed_build_without_the_database_is_collected_later(
     assert len(tables(database)) == 2
     assert store.gc(1).remote == 1
     assert set(tables(database)) == named(store.folder)
+
+
+def test_a_failed_compaction_without_the_database_is_collected_later(
+    store: Store, database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.update("two", Changes({"p0": Passage("p0", "", "another text")}, {}))
+    before, away, add = tables(database), database.with_suffix(".away"), SqliteIndex.add
+
+    def losing_the_database(index: SqliteIndex, *arguments: Any) -> None:
+        if len(index):
+            database.rename(away)
+        add(index, *arguments)
+
+    monkeypatch.setattr("ragcore.retrievers.combining.LARGEST", 30)
+    with monkeypatch.context() as patch:
+        patch.setattr(SqliteIndex, "add", losing_the_database)
+        with pytest.raises(MemoryUnavailableError):
+            store.compact("three")
+    away.rename(database)
+    assert len(tables(database)) == len(before) + 1
+    assert store.gc(2).remote == 1
+    assert tables(database) == before
 
 
 def test_a_missing_or_changed_table_is_damage(store: Store, database: Path) -> None:
