@@ -126,8 +126,8 @@ class RemoteData(Protocol):
 
     - It has the capability `scratch`, too. Before it writes to the database, it writes a pointer
       into a new subfolder of its scratch folder, so that the table of a killed build is found.
-      Several indexes may have the same scratch folder; those of processes that ended may be
-      dropped by `use_scratch`.
+      Several indexes may have the same scratch folder. Pointers that are there already are the
+      store's to follow, which knows whether a version has their tables.
     - `save` completes the table and writes the pointer into the folder. `load` does not connect.
     - An index without a scratch folder whose `save` was never called drops its table when it is
       garbage-collected.

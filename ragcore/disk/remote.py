@@ -17,6 +17,7 @@ from typing import Any, Final, Self
 
 from ragcore.disk.atomic import replace_text, sync
 from ragcore.disk.loading import reading
+from ragcore.errors import StoreError
 
 __all__ = ["POINTER", "RemotePointer", "pointers_below"]
 
@@ -79,8 +80,21 @@ class RemotePointer:
 
 
 def pointers_below(folder: Path) -> Iterator[Path]:
-    """Yield the folders with a pointer in a folder or below it, sorted; it may vanish meanwhile."""
-    for root, folders, files in os.walk(folder):
+    """Yield the folders with a pointer in a folder or below it, sorted; it may vanish meanwhile.
+
+    Raises:
+        StoreError: a folder cannot be read: a pointer in it would be overlooked, and its table be
+            dropped.
+    """
+    for root, folders, files in os.walk(folder, onerror=_raise_unreadable):
         folders.sort()
         if POINTER in files:
             yield Path(root)
+
+
+def _raise_unreadable(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):
+        raise StoreError(
+            f"{error.filename} cannot be read ({error.strerror}), so that it is not known which "
+            "tables in databases it leads to: make it readable, or remove it"
+        ) from error

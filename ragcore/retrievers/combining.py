@@ -105,13 +105,14 @@ class Combiner:
             False, and nothing is written, where the index can do neither, or the segments were
             trained apart.
         """
-        try:
-            if all(segment.rebuildable for segment in segments):
-                return (join and self._joined(segments)) or self._rebuilt(segments)
-            return self._joined(segments)
-        finally:
-            if (self._folder / _PARTS).exists():
-                shutil.rmtree(self._folder / _PARTS)
+        if all(segment.rebuildable for segment in segments):
+            combined = (join and self._joined(segments)) or self._rebuilt(segments)
+        else:
+            combined = self._joined(segments)
+        # Where this fails, what is there may be the only pointer to a table in a database.
+        if (self._folder / _PARTS).exists():
+            shutil.rmtree(self._folder / _PARTS)
+        return combined
 
     def _joined(self, segments: Sequence[Segment]) -> bool:
         index = segments[0].index

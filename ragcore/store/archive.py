@@ -29,7 +29,7 @@ from ragcore.store.manifest import MANIFEST, FileRecord, Manifest
 from ragcore.store.opening import check_opens
 from ragcore.store.portable import left_paths
 from ragcore.store.progress import Progress
-from ragcore.store.remote import is_pointer
+from ragcore.store.shared_tables import is_pointer
 from ragcore.store.staging import staging_folder
 from ragcore.store.unpointed import WholeVersion, with_files, with_pointers
 

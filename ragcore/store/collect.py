@@ -21,7 +21,8 @@ from ragcore.errors import StoreCorruptError, StoreError
 from ragcore.registry.components import ComponentSpec
 from ragcore.store.catalog import Catalog
 from ragcore.store.layout import TRASH
-from ragcore.store.remote import Left, drop_data, unshared
+from ragcore.store.remote import Left, drop_data
+from ragcore.store.shared_tables import unshared
 from ragcore.store.staging import orphans, unique
 
 __all__ = ["Collected", "collect"]

@@ -1,4 +1,4 @@
-"""Forget passages: in a new version, and, where asked, in the files of every version.
+"""Forget passages in the files of every version.
 
 A version that is derived from another shares its files, so that a removed passage is hidden there,
 not gone. Forgetting everywhere rewrites the files: a passage that no version has is replaced by an
@@ -10,7 +10,7 @@ Knows versions and their files; knows nothing of caches, exports and what else h
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import accumulate
@@ -24,7 +24,6 @@ from ragcore.disk.arrays import save_array
 from ragcore.disk.atomic import try_lock, writing
 from ragcore.disk.links import share
 from ragcore.disk.remote import pointers_below
-from ragcore.errors import CorpusError, EmptyCorpusError
 from ragcore.memory.memory import Memory
 from ragcore.memory.passages import Passages, PassageWriter
 from ragcore.memory.remote import RemotePassageWriter
@@ -33,6 +32,7 @@ from ragcore.store.build import write_retriever
 from ragcore.store.by_document import without_passages
 from ragcore.store.catalog import Catalog, LeasedVersion
 from ragcore.store.documents import DOCUMENT_FILES
+from ragcore.store.forget_targets import Targets, has_document, staying_after
 from ragcore.store.layout import (
     ROW_NUMBERS,
     Inode,
@@ -52,29 +52,12 @@ from ragcore.types import Passage
 if TYPE_CHECKING:
     from ragcore.types import Rows
 
-__all__ = ["Forgotten", "Targets", "find", "holding", "refuse_empty", "rewrite_all"]
+__all__ = ["Forgotten", "rewrite_all"]
 
 _BLANK: Final = Passage("", "", "")
 """What stands in a file for a passage that was erased; no version has it."""
 
 _BATCH: Final = 512
-
-
-@dataclass(frozen=True, slots=True)
-class Targets:
-    """What some ids stand for.
-
-    Attributes:
-        ids: of passages, in any version.
-        documents: ids of documents.
-        current: those that the current version has.
-        passages: one of each id and text; a cache of embeddings may be searched for these.
-    """
-
-    ids: frozenset[str]
-    documents: frozenset[str]
-    current: frozenset[str]
-    passages: tuple[Passage, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,74 +77,6 @@ class Forgotten:
     rewritten: tuple[str, ...]
     left: tuple[str, ...]
     in_use: tuple[str, ...]
-
-
-def find(catalog: Catalog, ids: Sequence[str]) -> Targets:
-    """Find the passages that ids of documents or passages stand for, in any version.
-
-    An id that a version knows as a document's stands for the document, in all versions.
-
-    Raises:
-        CorpusError: an id stands for nothing in any version.
-    """
-    names, current = catalog.names(), catalog.current()
-    wanted: set[str] = set()
-    documents: set[str] = set()
-    for name in names:
-        with catalog.lease(name) as version:
-            recorded = version.open_documents()
-            if recorded is None:
-                continue
-            with version.open_passages() as passages:
-                for document_id in ids:
-                    position = recorded.position(document_id)
-                    if position is not None:
-                        documents.add(document_id)
-                        rows = passages.rows(recorded.at(position).numbers)
-                        wanted.update(passage.id for passage in passages.take(rows))
-    wanted.update(set(ids) - documents)
-    stored: dict[tuple[str, str], Passage] = {}
-    in_current: set[str] = set()
-    for name in names:
-        with catalog.lease(name) as version, version.open_all_passages() as passages:
-            for passage in passages.take(passages.stored_numbers(sorted(wanted)).tolist()):
-                stored[passage.id, passage.text] = passage
-        if name == current:
-            with catalog.lease(name) as version, version.open_passages() as passages:
-                in_current.update(passages.rows_of(sorted(wanted)))
-    known = documents | {passage_id for passage_id, _ in stored}
-    for name in ids:
-        if name not in known:
-            raise CorpusError(
-                f"store {catalog.folder}: no version has a document or a passage with the id "
-                f"{name!r}: check the id; `ragcore search --json` shows ids"
-            )
-    return Targets(
-        frozenset(wanted), frozenset(documents), frozenset(in_current), tuple(stored.values())
-    )
-
-
-def holding(catalog: Catalog, targets: Targets) -> list[str]:
-    """List the versions whose files have a passage, also one that is left out, or a document."""
-    names = []
-    for name in catalog.names():
-        with catalog.lease(name) as version, version.open_all_passages() as passages:
-            if len(passages.stored_numbers(sorted(targets.ids))) or _records(
-                version, targets.documents
-            ):
-                names.append(name)
-    return names
-
-
-def refuse_empty(catalog: Catalog, ids: Collection[str]) -> None:
-    """Check that every version has another passage than those of these ids.
-
-    Raises:
-        EmptyCorpusError: one has none; names it.
-    """
-    for name in catalog.names():
-        with catalog.lease(name) as version:
-            _staying_after(version, ids)
 
 
 def rewrite_all(
@@ -200,14 +115,14 @@ def rewrite_all(
         versions = {name: _version(catalog, name) for name in names}
         for version in versions.values():
             version.check_files(digests=True)
-        staying = {name: _staying_after(version, targets.ids) for name, version in versions.items()}
+        staying = {name: staying_after(version, targets.ids) for name, version in versions.items()}
         needed = _needed(versions, staying)
         to_rewrite = _files_to_rewrite(versions.values(), needed)
         rewritten = []
         new_files: dict[Inode, Path] = {}
         for name, version in versions.items():
             inodes = {identity_of(file) for file, _, _ in _ranges(version)}
-            if inodes.isdisjoint(to_rewrite) and not _records(version, targets.documents):
+            if inodes.isdisjoint(to_rewrite) and not has_document(version, targets.documents):
                 continue
             # A file that several versions share is written once, in the first of them.
             stays = {inode: needed[inode] for inode in inodes & to_rewrite}
@@ -225,14 +140,6 @@ def rewrite_all(
         return rewritten, in_use
 
 
-def _records(version: LeasedVersion, documents: Collection[str]) -> bool:
-    """Return whether a version knows one of these documents, also one without passages."""
-    recorded = version.open_documents()
-    return recorded is not None and any(
-        recorded.position(document_id) is not None for document_id in documents
-    )
-
-
 def _version(catalog: Catalog, name: str) -> LeasedVersion:
     """Return a version whose folder the caller has locked."""
     return LeasedVersion(
@@ -242,24 +149,6 @@ def _version(catalog: Catalog, name: str) -> LeasedVersion:
         store=catalog.folder,
         passage_store=catalog.passage_store,
     )
-
-
-def _staying_after(version: LeasedVersion, ids: Collection[str]) -> Rows:
-    """Return the numbers of a version's passages without those of some ids, int64 [n], ascending.
-
-    Raises:
-        EmptyCorpusError: there is none left.
-    """
-    with version.open_passages() as passages:
-        numbers = np.arange(len(passages)) if passages.kept is None else np.array(passages.kept)
-        erased = passages.stored_numbers(sorted(ids))
-    left: Rows = numbers[~np.isin(numbers, erased)]
-    if not len(left):
-        raise EmptyCorpusError(
-            f"version {version.name!r} has no other passage: delete it with `ragcore memory gc`, "
-            "or build the memory again"
-        )
-    return left
 
 
 def _ranges(version: LeasedVersion) -> list[tuple[Path, int, int]]:

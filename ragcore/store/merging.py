@@ -44,8 +44,8 @@ from ragcore.store.manifest import (
 )
 from ragcore.store.opening import check_opens, matching_spec
 from ragcore.store.progress import Progress
-from ragcore.store.remote import note_shared
 from ragcore.store.sharding import require_merge
+from ragcore.store.shared_tables import note_shared
 from ragcore.store.staging import staging_folder
 
 __all__ = ["merge_version"]

@@ -184,8 +184,8 @@ def scratch_folder(
 
     If the build is interrupted the folder stays, and the next build whose retriever has the same
     fingerprint continues from it, also under another version's name. While another process builds
-    with the same fingerprint, nothing is kept. Tables in databases are dropped, however the block
-    ends, unless a version has a pointer to them.
+    with the same fingerprint, nothing is kept. Tables in databases are dropped before the block and
+    after it, unless a version has a pointer to them.
 
     Args:
         catalog: of the store, whose folders exist.
@@ -215,6 +215,8 @@ def scratch_folder(
                 raise_left(drop_unshared(catalog, [folder], spec))
             for path in folder.iterdir():
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
+        else:
+            _drop_tables(catalog, folder, spec)
         count = retriever.use_scratch(folder)
         # The caller may drop it before the block ends.
         del retriever
@@ -234,7 +236,10 @@ def scratch_folder(
 
 
 def _drop_tables(catalog: Catalog, folder: Path, spec: ComponentSpec[Retriever]) -> None:
-    """Drop what a build that failed has in databases; vectors in files stay for the next one."""
+    """Drop what a build that failed has in databases; vectors in files stay for the next one.
+
+    A version keeps its tables: the build may have been killed when the version was in place.
+    """
     with locked(catalog.lock):
         left = drop_unshared(catalog, [folder], spec)
         warn_left(catalog, left)

@@ -33,7 +33,8 @@ from ragcore.store.collect import Collected, collect
 from ragcore.store.compacting import compact_version
 from ragcore.store.comparing import DocumentCounts
 from ragcore.store.diff import Changes
-from ragcore.store.forget import Forgotten, find, holding, refuse_empty, rewrite_all
+from ragcore.store.forget import Forgotten, rewrite_all
+from ragcore.store.forget_targets import find, holding, refuse_empty
 from ragcore.store.guards import Allowed
 from ragcore.store.index_training import use_training
 from ragcore.store.info import (

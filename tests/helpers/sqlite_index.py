@@ -7,7 +7,6 @@ not answer.
 from __future__ import annotations
 
 import hashlib
-import shutil
 import sqlite3
 import uuid
 import weakref
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 
-from ragcore.disk.remote import RemotePointer, pointers_below
+from ragcore.disk.remote import RemotePointer
 from ragcore.errors import (
     ComponentError,
     MemoryMismatchError,
@@ -35,9 +34,6 @@ from tests.helpers.word_encoder import WordEncoder
 
 if TYPE_CHECKING:
     from ragcore.types import Rows, Vectors
-
-_OWN: set[str] = set()
-"""Tables that this process makes."""
 
 
 class SqliteIndex:
@@ -62,10 +58,6 @@ class SqliteIndex:
         return self._count
 
     def use_scratch(self, folder: Path) -> int:
-        for left in list(pointers_below(folder)):
-            if RemotePointer.read(left).name not in _OWN:
-                self.drop(left, self.config)
-                shutil.rmtree(left)
         self._scratch = folder
         return 0
 
@@ -141,7 +133,6 @@ class SqliteIndex:
         """Return the table that may be written to; one is made after a pointer to it is written."""
         if self.pointer is None or self._saved:
             name = f"t_{uuid.uuid4().hex}"
-            _OWN.add(name)
             copied = self.pointer
             self.pointer, self._saved = self._pointer(name), False
             if self._scratch is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -35,7 +36,7 @@ from ragcore.store.staging import orphans
 from ragcore.store.store import Store
 from ragcore.types import Passage
 from tests.conftest import Installed
-from tests.helpers.sqlite_index import make_database, remote_part, tables
+from tests.helpers.sqlite_index import SqliteIndex, make_database, remote_part, tables
 from tests.helpers.word_encoder import dense_part
 
 ROOT = Path(__file__).parents[2]
@@ -157,7 +158,7 @@ def test_a_version_that_does_not_open_leaves_no_table(
 
 
 KILLED = """
-import os, signal, sys
+import logging, os, signal, sys
 from pathlib import Path
 from ragcore.store.store import Store
 from ragcore.types import Passage
@@ -165,26 +166,52 @@ from tests.helpers.sqlite_index import remote_part
 
 def corpus():
     for n in range(40):
-        if n == 30:
+        if n == 30 and sys.argv[2] == "half-built":
             os.kill(os.getpid(), signal.SIGKILL)
         yield Passage(f"p{n}", "", f"text {n}")
 
+class Killing(logging.Handler):
+    def emit(self, record):
+        if "is the current one" in record.getMessage():
+            os.kill(os.getpid(), signal.SIGKILL)
+
+logging.getLogger("ragcore.store").addHandler(Killing())
+logging.getLogger("ragcore.store").setLevel(logging.INFO)
 folder = Path(sys.argv[1])
 Store(folder / "store").build("two", corpus(), remote_part(folder / "database.sqlite"), batch=8)
 """
+
+
+def kill(folder: Path, state: str) -> None:
+    """Kill a build of version two, half-built or in place."""
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED, folder, state],
+        check=False,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])},
+    )
+    assert done.returncode == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("way", ["gc", "build"])
+def test_a_version_keeps_its_tables_though_its_build_was_killed(
+    store: Store, database: Path, tmp_path: Path, way: str
+) -> None:
+    kill(tmp_path, "in place")
+    assert store.current() == "two"
+    if way == "gc":
+        assert store.gc(2).orphans == 1
+    else:
+        store.build("three", PASSAGES[:9], remote_part(database))
+    assert store.verify("two").passages == 40
+    assert set(tables(database)) == named(store.folder)
 
 
 @pytest.mark.parametrize("way", ["gc", "build"])
 def test_the_table_of_a_killed_build_is_found(
     store: Store, database: Path, tmp_path: Path, way: str
 ) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", KILLED, tmp_path],
-        check=False,
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])},
-    )
-    assert done.returncode == -signal.SIGKILL
+    kill(tmp_path, "half-built")
     assert len(tables(database)) == 2
     assert set(tables(database)) == named(store.folder)
     if way == "gc":
@@ -232,6 +259,28 @@ def test_a_failed_build_without_the_database_is_collected_later(
     assert len(tables(database)) == 2
     assert store.gc(1).remote == 1
     assert set(tables(database)) == named(store.folder)
+
+
+def test_a_failed_compaction_without_the_database_is_collected_later(
+    store: Store, database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.update("two", Changes({"p0": Passage("p0", "", "another text")}, {}))
+    before, away, add = tables(database), database.with_suffix(".away"), SqliteIndex.add
+
+    def losing_the_database(index: SqliteIndex, *arguments: Any) -> None:
+        if len(index):
+            database.rename(away)
+        add(index, *arguments)
+
+    monkeypatch.setattr("ragcore.retrievers.combining.LARGEST", 30)
+    with monkeypatch.context() as patch:
+        patch.setattr(SqliteIndex, "add", losing_the_database)
+        with pytest.raises(MemoryUnavailableError):
+            store.compact("three")
+    away.rename(database)
+    assert len(tables(database)) == len(before) + 1
+    assert store.gc(2).remote == 1
+    assert tables(database) == before
 
 
 def test_a_missing_or_changed_table_is_damage(store: Store, database: Path) -> None:
@@ -342,6 +391,55 @@ def test_a_broken_pointer_keeps_all_tables(store: Store, database: Path) -> None
     with pytest.raises(StoreCorruptError, match=r"remote.json cannot be read"):
         store.gc(1)
     assert tables(database) == before
+
+
+def test_a_folder_that_cannot_be_read_keeps_all_tables(
+    store: Store, database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.update("two", Changes({"p0": Passage("p0", "", "another text")}, {}))
+    store.build("three", PASSAGES[:5], remote_part(database))
+    before, scandir = tables(database), os.scandir
+
+    def failing_disk(path: Any = ".") -> Any:
+        if str(path).endswith("three/retriever"):
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+        return scandir(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "scandir", failing_disk)
+        with pytest.raises(StoreError, match=r"three/retriever cannot be read"):
+            store.gc(1)
+    assert tables(database) == before
+    store.gc(1)
+    assert set(tables(database)) == named(store.folder)
+
+
+def test_tables_are_dropped_where_they_are_though_the_pipeline_leads_elsewhere(
+    store: Store, database: Path, tmp_path: Path
+) -> None:
+    other = make_database(tmp_path / "other.sqlite")
+    store.build("two", PASSAGES, remote_part(other))
+    assert store.gc(1, retriever=remote_part(other)).left == ()
+    assert tables(database) == []
+    assert set(tables(other)) == named(store.folder)
+
+
+def test_the_record_of_a_version_without_tables_leads_nowhere(
+    store: Store, database: Path, tmp_path: Path
+) -> None:
+    """It may be imported: a stranger's record could send a secret to the stranger's host."""
+    (tmp_path / "elsewhere").mkdir()
+    elsewhere = make_database(tmp_path / "elsewhere" / database.name)
+    store.build("imported", PASSAGES, dense_part())
+    manifest = Catalog(store.folder).manifest("imported")
+    record = {**Catalog(store.folder).manifest("one").retriever}
+    record["index"] = {**record["index"], "database": str(elsewhere)}
+    folder = store.folder / "versions" / "imported"
+    manifest.model_copy(update={"retriever": record}).write(folder)
+    kill(tmp_path, "half-built")
+    assert len(tables(database)) == 2
+    assert store.gc(3).remote == 1
+    assert len(tables(database)) == 1
 
 
 def shards(folder: Path, part: ComponentSpec[Any]) -> Catalog:

@@ -12,9 +12,14 @@ from pathlib import Path
 import pytest
 from memories import PASSAGES, collections, dense_part, named
 from pymilvus import MilvusClient
+from ragcore_milvus.config import MilvusConfig
+from ragcore_milvus.index import Milvus
 
 from ragcore.cli import main
+from ragcore.disk.remote import RemotePointer, pointers_below
 from ragcore.errors import CorpusError, StoreCorruptError
+from ragcore.registry.components import ComponentSpec
+from ragcore.retrievers.hybrid import Hybrid
 from ragcore.store.diff import Changes
 from ragcore.store.store import Store
 from ragcore.types import Passage
@@ -116,6 +121,44 @@ def test_a_collection_that_was_dropped_behind_our_back_is_named(
             memory.search("text 3", 2)
     with pytest.raises(StoreCorruptError, match=name):
         store.verify("one")
+
+
+def test_members_of_one_retriever_are_in_different_databases(
+    uri: str, database: str, tmp_path: Path
+) -> None:
+    client = MilvusClient(uri)
+    other = f"{database}_other"
+    client.create_database(other)
+    members = [dense_part(uri, name) for name in (database, other)]
+    both = ComponentSpec("retriever", "hybrid", Hybrid, Hybrid.Config(retrievers=members))
+    store = Store(tmp_path / "store")
+    try:
+        store.build("one", PASSAGES, both, check=True)
+        assert store.verify("one", retriever=both).passages == len(PASSAGES)
+        store.build("two", PASSAGES[:3], word_encoder.dense_part())
+        assert store.gc(1, retriever=both).remote == 2
+        assert not collections(uri, database) | collections(uri, other)
+    finally:
+        inside = MilvusClient(uri, db_name=other)
+        for collection in inside.list_collections():
+            inside.drop_collection(collection)
+        inside.close()
+        client.drop_database(other)
+        client.close()
+
+
+def test_a_pointer_to_a_strangers_collection_leads_nowhere(
+    uri: str, database: str, tmp_path: Path
+) -> None:
+    store = Store(tmp_path / "store")
+    store.build("one", PASSAGES, dense_part(uri, database))
+    (folder,) = pointers_below(store.folder)
+    pointer = RemotePointer.read(folder)
+    RemotePointer(pointer.kind, pointer.use, "customers", pointer.details).write(folder)
+    config = MilvusConfig(uri=uri, database=database)
+    for use in (Milvus.drop, Milvus.load):
+        with pytest.raises(StoreCorruptError, match="'customers' is no collection of vectors"):
+            use(folder, config)
 
 
 def test_a_collection_that_was_changed_is_seen_by_verify(

@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 from ragcore_pgvector.configs import PgvectorConfig, passwords_in
+from ragcore_pgvector.database import database_of
 from ragcore_pgvector.index import Pgvector
+from ragcore_pgvector.passages import PostgresPassages
 
 from ragcore.disk.remote import POINTER, RemotePointer, pointers_below
 from ragcore.errors import (
@@ -150,16 +152,10 @@ def test_a_pointer_is_there_before_a_table(
     index.add(np.arange(3), drawn(3))
     (folder,) = pointers_below(tmp_path)
     assert tables(server) - before == {RemotePointer.read(folder).name}
-    # One that no process has made any longer, as after a kill.
-    other = RemotePointer("index", "pgvector", "v_" + "0" * 32, {"database": index._identity})
-    (tmp_path / other.name).mkdir()
-    other.write(tmp_path / other.name)
-    server.execute(f"create table ragcore.{other.name} (row bigint)")
+    # Whether a version has a table that is noted there, the store knows.
     made().build(dim=24).use_scratch(tmp_path)
-    assert other.name not in tables(server)
-    assert [RemotePointer.read(each) for each in pointers_below(tmp_path)] == [
-        RemotePointer.read(folder)
-    ]
+    assert list(pointers_below(tmp_path)) == [folder]
+    assert RemotePointer.read(folder).name in tables(server)
 
 
 def test_an_index_that_is_not_saved_leaves_no_table(made: Any, server: PostgresServer) -> None:
@@ -170,6 +166,29 @@ def test_an_index_that_is_not_saved_leaves_no_table(made: Any, server: PostgresS
     del index
     gc.collect()
     assert tables(server) == before
+
+
+def test_vectors_come_into_a_schema_that_has_passages(
+    made: Any, tmp_path: Path, server: PostgresServer
+) -> None:
+    PostgresPassages(PostgresPassages.Config(dsn=server.dsn(), schema="both")).prepare()
+    saved(made(schema="both"), tmp_path).check(full=True)
+
+
+def test_statements_with_a_time_out_are_one_transaction_whatever_its_length(
+    made: Any, server: PostgresServer
+) -> None:
+    database = database_of(made(timeout=10).config)
+    filled(made(), 3)
+
+    def break_off(connection: Any) -> None:
+        connection.execute("create table ragcore.half (n integer)")
+        raise RuntimeError("it broke off")
+
+    for timeout in (10.0, 20.0):
+        with pytest.raises(RuntimeError, match="broke off"):
+            database.change(break_off, timeout=timeout)
+        assert "half" not in tables(server)
 
 
 def test_check_finds_what_was_changed(made: Any, tmp_path: Path, server: PostgresServer) -> None:

@@ -434,7 +434,9 @@ def test_a_database_that_never_had_the_memory_is_told_from_one_that_lost_it(
 
 def test_what_is_no_name_of_ours_reaches_no_statement(database: PostgresServer) -> None:
     store = spec_of(database.dsn()).build()
-    for name in ('x"; drop schema public; --', "", "X", "x" * 70, "pg-1"):
+    store.prepare()
+    others = ("identity", "segments", "v_" + "0" * 32)
+    for name in ('x"; drop schema public; --', "", "X", "x" * 70, "pg-1", *others):
         with pytest.raises(StoreCorruptError, match="is no table of passages"):
             store.take(name, [0], ("id",))
         with pytest.raises(StoreCorruptError, match="is no table of passages"):

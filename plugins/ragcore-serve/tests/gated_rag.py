@@ -74,12 +74,12 @@ class GatedGenerator(TableGenerator):
         return [question for batch in self.batches for question in batch]
 
 
-def make_rag(folder: Path, versions=("v1", "v2"), part=None, **rag) -> Rag:
+def make_rag(folder: Path, versions=("v1", "v2"), part=None, passages=None, **rag) -> Rag:
     part = part or dense_part()
-    store = Store(folder / "store")
+    store = Store(folder / "store", passages=passages)
     for version in versions:
-        passages = [Passage(f"{version}:{n}", "t", text, {"n": n}) for n, text in enumerate(TEXTS)]
-        store.build(version, passages, part)
+        corpus = [Passage(f"{version}:{n}", "t", text, {"n": n}) for n, text in enumerate(TEXTS)]
+        store.build(version, corpus, part)
     return Rag(
         store.open(versions[0], retriever=part),
         GatedGenerator(TableGenerator.Config(sharpness=1.5)),

@@ -12,6 +12,7 @@ from serving_app import QUESTION, SALES, TOKEN, error_of, serving
 
 from ragcore.errors import MemoryMismatchError, StoreCorruptError
 from tests.helpers.sqlite_index import make_database, remote_part
+from tests.helpers.sqlite_passages import sqlite_passages
 
 
 @pytest.fixture
@@ -307,6 +308,21 @@ def test_a_server_whose_database_is_silent_is_not_ready_until_it_answers(tmp_pat
         assert client.get("/readyz").status_code == 503
         assert client.get("/livez").status_code == 200
         away.rename(database)
+        assert client.get("/readyz").status_code == 200
+        assert client.post("/v1/answer", {"question": QUESTION}).status_code == 200
+
+
+def test_a_server_is_not_ready_while_the_database_of_its_passages_is_silent(tmp_path):
+    """The vectors are in files, so that each search succeeds."""
+    (tmp_path / "database").mkdir()
+    passages = sqlite_passages(tmp_path / "database" / "passages.sqlite")
+    with serving(tmp_path, make_rag(tmp_path, passages=passages)) as client:
+        away = (tmp_path / "database").rename(tmp_path / "away")
+        reply = client.post("/v1/answer", {"question": QUESTION})
+        assert (reply.status_code, error_of(reply)) == (503, "MemoryUnavailableError")
+        for _ in range(2):
+            assert client.get("/readyz").status_code == 503
+        away.rename(tmp_path / "database")
         assert client.get("/readyz").status_code == 200
         assert client.post("/v1/answer", {"question": QUESTION}).status_code == 200
 

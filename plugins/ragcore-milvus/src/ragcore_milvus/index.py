@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import re
 import secrets
 import time
 import weakref
@@ -43,6 +44,7 @@ __all__ = ["Milvus"]
 _KIND: Final = "index"
 _USE: Final = "milvus"
 _DIGEST_BYTES: Final = 16
+_NAME: Final = re.compile(r"ragcore_[0-9a-f]{32}")
 
 _LOG: Final = logging.getLogger("ragcore.milvus")
 
@@ -111,8 +113,7 @@ class Milvus:
         """Keep the pointer to the collection here until it is saved; see `ScratchUser`.
 
         Returns:
-            0: all vectors are added again. The collections that a killed build has left here are
-            dropped by the store, which knows whether a version has one of them.
+            0: all vectors are added again.
         """
         self._scratch = folder
         return 0
@@ -270,7 +271,7 @@ class Milvus:
                 "memory again, or set the index as it was"
             )
         loaded = cls.__new__(cls)
-        loaded._adopt(config, contents, pointer.name, completed)
+        loaded._adopt(config, contents, _checked_name(pointer), completed)
         loaded._identity = identity
         loaded._loaded = True
         return loaded
@@ -280,11 +281,13 @@ class Milvus:
 
         Raises:
             StoreCorruptError: the collection is missing, or has other entities.
+            MemoryMismatchError: the config leads to another database than the pointer.
             MemoryUnavailableError: Milvus does not answer, or refuses.
         """
         contents = self._contents
         if not contents.count:
             return
+        _check_database(self._collection, self._identity)
         if not full:
             self._settle()
             stored = self._collection.count()
@@ -314,13 +317,8 @@ class Milvus:
             MemoryUnavailableError: Milvus does not answer, or refuses.
         """
         pointer = RemotePointer.read(folder)
-        collection = Collection(config, pointer.name)
-        identity = str(pointer.details.get("database", ""))
-        if identity and not collection.connection.has(identity):
-            raise MemoryMismatchError(
-                f"{collection.connection.address} is not the database that {folder} points to: "
-                f"it has no collection {identity}; set uri and database as they were"
-            )
+        collection = Collection(config, _checked_name(pointer))
+        _check_database(collection, str(pointer.details.get("database", "")))
         collection.drop()
         return True
 
@@ -414,6 +412,34 @@ def _built(config: MilvusConfig) -> dict[str, Any]:
     if config.method == "exact":
         return {"method": "exact"}
     return {"method": "hnsw", "m": config.m, "ef_construction": config.ef_construction}
+
+
+def _checked_name(pointer: RemotePointer) -> str:
+    """Return the name of a pointer's collection.
+
+    Raises:
+        StoreCorruptError: no collection of ours has it.
+    """
+    if not _NAME.fullmatch(pointer.name):
+        raise StoreCorruptError(
+            f"{pointer.name[:80]!r} is no collection of vectors: restore the version's files, or "
+            "build it again"
+        )
+    return pointer.name
+
+
+def _check_database(collection: Collection, identity: str) -> None:
+    """Check that a collection's database is the one that a pointer names; any, for an empty name.
+
+    Raises:
+        MemoryMismatchError: it is another one.
+    """
+    if identity and not collection.connection.has(identity):
+        raise MemoryMismatchError(
+            f"{collection.connection.address} is not the database that the pointer to "
+            f"{collection.name} leads to: it has no collection {identity}; set uri and database as "
+            "they were"
+        )
 
 
 def _contents(details: Mapping[str, Any]) -> _Contents:

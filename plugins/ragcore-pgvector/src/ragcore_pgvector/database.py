@@ -126,7 +126,7 @@ class Database:
     def change(self, action: Callable[[Connection[Any]], T], *, timeout: float | None = None) -> T:
         """Run statements once, as `read` does; with a `timeout`, in one transaction."""
         with self._explaining(), self._connection() as connection:
-            return self._in_time(connection, action, timeout or self.timeout)
+            return self._in_time(connection, action, timeout)
 
     def connect(self) -> Connection[Any]:
         """Open a connection of its own, in autocommit mode; the caller closes it.
@@ -136,13 +136,17 @@ class Database:
         """
         with self._explaining():
             connection = psycopg.connect(self._conninfo, autocommit=True)
-            self._in_time(connection, self._configure, self.timeout)
+            try:
+                self._in_time(connection, self._configure)
+            except BaseException:
+                connection.close()
+                raise
             return connection
 
     def on(self, connection: Connection[Any], action: Callable[[Connection[Any]], T]) -> T:
         """Run statements on a connection that `connect` returned; see `change`."""
         with self._explaining():
-            return self._in_time(connection, action, self.timeout)
+            return self._in_time(connection, action)
 
     def shown(self, text: str) -> str:
         """Return a text without the passwords of the dsn."""
@@ -194,21 +198,28 @@ class Database:
             return self._pool
 
     def _in_time(
-        self, connection: Connection[Any], action: Callable[[Connection[Any]], T], timeout: float
+        self,
+        connection: Connection[Any],
+        action: Callable[[Connection[Any]], T],
+        timeout: float | None = None,
     ) -> T:
-        """Run statements, and cut the connection where the server is silent for too long."""
+        """Run statements, and cut the connection where the server is silent for too long.
+
+        In one transaction where a `timeout` is named, which is that of the transaction alone.
+        """
         late = threading.Event()
+        seconds = self.timeout if timeout is None else timeout
 
         def cut() -> None:
             late.set()
             with socket.socket(fileno=os.dup(connection.fileno())) as ending:
                 ending.shutdown(socket.SHUT_RDWR)
 
-        timer = threading.Timer(timeout + _GRACE, cut)
+        timer = threading.Timer(seconds + _GRACE, cut)
         timer.daemon = True
         timer.start()
         try:
-            if timeout == self.timeout:
+            if timeout is None:
                 return action(connection)
             with connection.transaction():
                 limit = f"{round(1000 * timeout)}"
@@ -216,7 +227,7 @@ class Database:
                 return action(connection)
         except psycopg.OperationalError as error:
             if late.is_set():
-                raise errors.QueryCanceled(f"no answer in {timeout:g} seconds") from error
+                raise errors.QueryCanceled(f"no answer in {seconds:g} seconds") from error
             raise
         finally:
             timer.cancel()

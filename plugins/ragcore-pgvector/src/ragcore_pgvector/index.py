@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
@@ -17,7 +16,7 @@ import numpy as np
 from psycopg import Connection
 
 from ragcore.disk.loading import reading
-from ragcore.disk.remote import POINTER, RemotePointer, pointers_below
+from ragcore.disk.remote import POINTER, RemotePointer
 from ragcore.errors import (
     ComponentError,
     MemoryMismatchError,
@@ -52,9 +51,6 @@ _FEW_ALLOWED: Final = 10_000
 """So few allowed rows are compared one by one, which is exact, in place of a walk in the graph."""
 _FETCHED: Final = 20_000
 """Vectors that one statement returns: with 16,000 dimensions a gigabyte would be the limit."""
-
-_OWN: Final[set[str]] = set()
-"""Tables that this process makes; others in a scratch folder are left from one that ended."""
 
 
 class Pgvector:
@@ -100,14 +96,7 @@ class Pgvector:
         return self._count
 
     def use_scratch(self, folder: Path) -> int:
-        """Write a pointer into this folder before each table that is made; see `RemoteData`.
-
-        Tables of a process that was killed are dropped: their rows are added again.
-        """
-        for left in list(pointers_below(folder)):
-            if RemotePointer.read(left).name not in _OWN:
-                self.drop(left, self._config)
-                shutil.rmtree(left)
+        """Write a pointer into this folder before each table that is made; see `RemoteData`."""
         self._scratch = folder
         return 0
 
@@ -259,7 +248,6 @@ class Pgvector:
         copied, name = self._name, new_name()
         if self._identity is None:
             self._identity = self._tables.prepare()
-        _OWN.add(name)
         if self._scratch is not None:
             (self._scratch / name).mkdir()
             self._pointer(name, None).write(self._scratch / name)
@@ -413,7 +401,7 @@ def _check_identity(tables: Tables, identity: Any, folder: Path | None = None) -
     Raises:
         MemoryMismatchError: it is another one.
     """
-    found = tables.identity()
+    found = tables.schema.identity()
     if found != identity:
         where = f" of {folder}" if folder else ""
         raise MemoryMismatchError(

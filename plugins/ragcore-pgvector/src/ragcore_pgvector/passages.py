@@ -1,6 +1,5 @@
 """Passages in PostgreSQL: a table for each segment, read by position or id; see `PassageStore`.
 
-    ragcore.identity            one row: what tells this database from others
     ragcore.ragcore_passages_…  position integer primary key; id, title, text, metadata as bytes
 
 Texts are stored as the bytes of their UTF-8, since the type `text` refuses NUL, and a database may
@@ -11,21 +10,22 @@ readers need the right to SELECT alone. Knows SQL; knows nothing of versions.
 from __future__ import annotations
 
 import re
-import uuid
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Final, TypeVar
 
-from psycopg import Connection, errors
+from psycopg import Connection
 
 from ragcore.contracts import Capabilities, PassageField, PassageRecord
-from ragcore.errors import MemoryMismatchError, StoreCorruptError
+from ragcore.errors import StoreCorruptError
 from ragcore_pgvector.database import database_of
 from ragcore_pgvector.leases import leases_of
 from ragcore_pgvector.passages_config import PostgresPassagesConfig
+from ragcore_pgvector.schema import Schema
 
 __all__ = ["PostgresPassages"]
 
-_NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,58}")
+_NAME: Final = re.compile(r"(?!(?:identity|segments|v_[0-9a-f]{32})$)[a-z][a-z0-9_]{0,58}")
+"""Of a segment: none of the schema's other tables."""
 _COLUMNS: Final = (*PassageRecord._fields,)
 
 T = TypeVar("T")
@@ -44,14 +44,14 @@ class PostgresPassages:
             ConfigError: libpq cannot read the dsn.
         """
         self._database = database_of(config)
-        self._schema = config.schema_
+        self._schema = Schema(self._database, config.schema_)
         self._build_timeout = config.build_timeout
         self._identity: str | None = None
 
     @property
     def location(self) -> str:
         """The database and the schema, without user and password."""
-        return f"{self._database.name}, schema {self._schema!r}"
+        return f"{self._database.name}, schema {self._schema.name!r}"
 
     @property
     def identity(self) -> str:
@@ -61,20 +61,7 @@ class PostgresPassages:
             MemoryMismatchError: no memory was built in it.
         """
         if self._identity is None:
-
-            def read(connection: Connection[Any]) -> Any:
-                try:
-                    return connection.execute(f"select id from {self._path('identity')}").fetchone()
-                except (errors.UndefinedTable, errors.InvalidSchemaName):
-                    return None
-
-            row = self._database.read(read)
-            if row is None:
-                raise MemoryMismatchError(
-                    f"{self._database.name} has no table {self._path('identity')}, so that no "
-                    "memory was built in it: check `dsn` and `schema`"
-                )
-            self._identity = str(row[0])
+            self._identity = self._schema.identity()
         return self._identity
 
     def prepare(self) -> None:
@@ -83,32 +70,8 @@ class PostgresPassages:
         Raises:
             MemoryUnavailableError: the user may not, or the database does not answer.
         """
-
-        def make(connection: Connection[Any]) -> None:
-            with connection.transaction():
-                # Two builds that begin at the same moment would both make it.
-                connection.execute("select pg_advisory_xact_lock(hashtext('ragcore schema'))")
-                known = connection.execute(
-                    "select 1 from pg_namespace where nspname = %s", [self._schema]
-                ).fetchone()
-                if known is None:
-                    connection.execute(f'create schema "{self._schema}"'.encode())
-                connection.execute(
-                    f"create table if not exists {self._path('identity')} "
-                    "(one boolean primary key default true check (one), id text not null)".encode()
-                )
-                connection.execute(
-                    f"insert into {self._path('identity')} (id) values (%s) "
-                    "on conflict do nothing".encode(),
-                    [uuid.uuid4().hex],
-                )
-
         # What was there when it was asked for may have been dropped since.
-        self._identity = None
-        try:
-            _ = self.identity
-        except MemoryMismatchError:
-            self._database.change(make)
+        self._identity = self._schema.prepare({})
 
     def begin(self, segment: str) -> None:
         """Make an empty table, in the place of one that was left."""
@@ -222,7 +185,7 @@ class PostgresPassages:
                 f"{table[:80]!r} is no table of passages: restore the version's files, or build it "
                 "again"
             )
-        return f'"{self._schema}"."{table}"'
+        return self._schema.path(table)
 
     def _changed(self, segment: str, what: str) -> StoreCorruptError:
         return StoreCorruptError(

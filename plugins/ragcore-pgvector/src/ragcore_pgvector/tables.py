@@ -1,6 +1,5 @@
 """Tables of vectors in a schema: how they are made, filled, finished, checked and dropped.
 
-    ragcore.identity    one row: what tells this database from others; it goes along with a dump
     ragcore.segments    one row for each finished table: how many rows, their digest, the method
     ragcore.v_…         row bigint primary key, embedding vector(d) or halfvec(d)
 
@@ -18,15 +17,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from psycopg import Connection, errors
 
-from ragcore.errors import (
-    ComponentError,
-    MemoryMismatchError,
-    StoreCorruptError,
-    StoreError,
-)
+from ragcore.errors import ComponentError, StoreCorruptError, StoreError
 from ragcore_pgvector.configs import PgvectorConfig
 from ragcore_pgvector.database import Database
 from ragcore_pgvector.leases import leases_of
+from ragcore_pgvector.schema import Schema
 from ragcore_pgvector.wire import COPY_END, COPY_HEADER, copied_rows
 
 if TYPE_CHECKING:
@@ -35,6 +30,10 @@ if TYPE_CHECKING:
 __all__ = ["Extension", "Finished", "Tables", "checked_name", "new_name"]
 
 _OLDEST: Final = (0, 8)
+_SEGMENT_COLUMNS: Final = (
+    "name text primary key, rows bigint not null, dim integer not null, digest text not null, "
+    "method text not null, half boolean not null, finished timestamptz not null default now()"
+)
 _NAME: Final = re.compile(r"v_[0-9a-f]{32}")
 _PLAIN: Final = 7_000
 """Bytes of a vector that a page takes whole; others lie next to the table, and are slower."""
@@ -87,13 +86,13 @@ class Tables:
 
     def __init__(self, database: Database, config: PgvectorConfig) -> None:
         self.database = database
-        self._schema = config.schema_
+        self.schema = Schema(database, config.schema_)
         self._build_timeout = config.build_timeout
         self._extension: Extension | None = None
 
     def path(self, name: str) -> str:
         """Return how SQL names a table."""
-        return f'"{self._schema}"."{name}"'
+        return self.schema.path(name)
 
     def extension(self) -> Extension:
         """Return what is known of pgvector; asked for once.
@@ -126,64 +125,15 @@ class Tables:
             self._extension = Extension(schema, number)
         return self._extension
 
-    def identity(self) -> str:
-        """Return what tells the database from others.
-
-        Raises:
-            MemoryMismatchError: nothing of ragcore's is in it.
-        """
-
-        def read(connection: Connection[Any]) -> str | None:
-            try:
-                row = connection.execute(f"select id from {self.path('identity')}").fetchone()
-            except (errors.UndefinedTable, errors.InvalidSchemaName):
-                return None
-            return None if row is None else str(row[0])
-
-        identity = self.database.read(read)
-        if identity is None:
-            raise MemoryMismatchError(
-                f"{self.database.name} has no table {self.path('identity')}, so that no memory was "
-                "built in it: check `dsn` and `schema`"
-            )
-        return identity
-
     def prepare(self) -> str:
         """Make schema and records where they are missing; return the database's identity.
 
         Raises:
+            StoreError: pgvector is missing, or too old.
             MemoryUnavailableError: the user may not.
         """
         self.extension()
-
-        def make(connection: Connection[Any]) -> None:
-            with connection.transaction():
-                # Two builds that begin at the same moment would both make it.
-                connection.execute("select pg_advisory_xact_lock(hashtext('ragcore schema'))")
-                known = connection.execute(
-                    "select 1 from pg_namespace where nspname = %s", [self._schema]
-                ).fetchone()
-                if known is None:
-                    connection.execute(f'create schema "{self._schema}"')
-                for statement in (
-                    f"create table if not exists {self.path('identity')} "
-                    "(one boolean primary key default true check (one), id text not null)",
-                    f"create table if not exists {self.path('segments')} "
-                    "(name text primary key, rows bigint not null, dim integer not null, "
-                    "digest text not null, method text not null, half boolean not null, "
-                    "finished timestamptz not null default now())",
-                ):
-                    connection.execute(statement)
-                connection.execute(
-                    f"insert into {self.path('identity')} (id) values (%s) on conflict do nothing",
-                    [uuid.uuid4().hex],
-                )
-
-        try:
-            return self.identity()
-        except MemoryMismatchError:
-            self.database.change(make)
-            return self.identity()
+        return self.schema.prepare({"segments": _SEGMENT_COLUMNS})
 
     def create(self, name: str, dim: int, *, half: bool, copied: str | None) -> None:
         """Make a table, empty or with the rows of another."""

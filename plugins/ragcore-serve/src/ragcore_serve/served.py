@@ -191,11 +191,11 @@ class Pipelines:
 
     @property
     def has_unavailable(self) -> bool:
-        """Whether the last search of a pipeline found no database to ask."""
+        """Whether a pipeline's memory found no database to ask, for vectors or passages."""
         return any(_unavailable(each) for each in self)
 
     def check_available(self) -> None:
-        """Search the memories again whose last search found no database to ask.
+        """Search and read the memories again that found no database to ask.
 
         Raises:
             NotReadyError: one still finds none, or another thread is asking.
@@ -208,6 +208,7 @@ class Pipelines:
                 try:
                     with pipeline.rag.memory.reading() as memory:
                         memory.hits(["ready"], 1)
+                        memory.take([0])
                 except RagcoreError as error:
                     _LOG.error("pipeline %r cannot be asked: %s", pipeline.name, error)
                     raise NotReadyError(
@@ -316,6 +317,6 @@ def _opened(
 
 
 def _unavailable(pipeline: ServedPipeline) -> bool:
-    """Return whether the last search of a pipeline's memory found no database to ask."""
+    """Return whether a pipeline's memory found no database to ask."""
     with pipeline.rag.memory.reading() as memory:
         return memory.unavailable is not None

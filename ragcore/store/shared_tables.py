@@ -1,0 +1,154 @@
+"""Which folders use a table in a database: those of a store, and of stores that share it.
+
+A folder of a store leads to tables by pointers (`ragcore.disk.remote`). Two versions share a table
+as they share a file: both have a pointer to it.
+
+A merged memory shares the tables of its shards, which are in other stores. The file SHARED in each
+of the stores says so:
+
+    to /stores/world            in a store of shards: that store was merged from them
+    from /stores/shards         in the merged one: its shards came from there
+
+A store of shards that is deleted as a whole leaves its tables to the merged one; so a merged store
+that cannot be found, since it has moved, is taken to use all that it once shared.
+
+Knows pointers and who has them; knows nothing of how databases are reached.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from ragcore.disk.atomic import locked, replace_text
+from ragcore.disk.remote import POINTER, RemotePointer, pointers_below
+from ragcore.errors import StoreError
+from ragcore.store.catalog import Catalog
+from ragcore.store.layout import TRASH, VersionFolder
+
+__all__ = ["Unshared", "is_pointer", "note_shared", "readable_pointer", "unshared"]
+
+_LOG: Final = logging.getLogger("ragcore.store")
+_SHARED: Final = "SHARED"
+
+Key = tuple[str, str, str]
+
+
+class Unshared(NamedTuple):
+    """A pointer to data that no other folder of a store uses.
+
+    Attributes:
+        root: the folder that is to be removed.
+        folder: of the pointer, in that folder.
+        pointer: what it says.
+    """
+
+    root: Path
+    folder: Path
+    pointer: RemotePointer
+
+
+def is_pointer(name: str) -> bool:
+    """Return whether a file of a version, by its path from the folder, is a pointer."""
+    return name.rpartition("/")[2] == POINTER
+
+
+def unshared(catalog: Catalog, roots: Sequence[Path]) -> list[Unshared]:
+    """List the data that only these folders use.
+
+    Args:
+        catalog: of the store, whose lock the caller holds.
+        roots: folders in `versions` that are to be removed.
+
+    Raises:
+        StoreCorruptError: a pointer elsewhere is broken, so that it is not known what it uses.
+    """
+    own: dict[Key, Unshared] = {}
+    for root in roots:
+        for folder in pointers_below(root):
+            pointer = readable_pointer(folder)
+            if pointer is not None:
+                own.setdefault(pointer.key, Unshared(root, folder, pointer))
+    if not own:
+        return []
+    used, unknown = _used_elsewhere(catalog, set(roots))
+    if unknown is not None:
+        _LOG.warning(
+            "store %s: its shards shared tables with %s, which is not there: it may have moved, so "
+            "%s stay in the database",
+            catalog.folder,
+            unknown,
+            ", ".join(name for _, _, name in own),
+        )
+        return []
+    return [each for key, each in own.items() if key not in used]
+
+
+def note_shared(catalog: Catalog, versions: Iterable[VersionFolder]) -> None:
+    """Record that a store is about to share tables of shards in other stores.
+
+    Before the first pointer is copied, so that a merge that is killed loses nothing.
+
+    Args:
+        catalog: of the merged store.
+        versions: the shards.
+    """
+    stores = {
+        version.store.resolve() for version in versions if any(pointers_below(version.path))
+    } - {catalog.folder.resolve()}
+    for store in sorted(stores):
+        _add_line(Catalog(store), f"to {catalog.folder.resolve()}")
+        _add_line(catalog, f"from {store}")
+
+
+def _add_line(catalog: Catalog, line: str) -> None:
+    with locked(catalog.lock):
+        lines = list(_lines(catalog))
+        if line not in lines:
+            replace_text(catalog.folder / _SHARED, "".join(f"{each}\n" for each in [*lines, line]))
+
+
+def _lines(catalog: Catalog) -> Iterator[str]:
+    path = catalog.folder / _SHARED
+    if path.exists():
+        yield from path.read_text(encoding="utf-8").split("\n")[:-1]
+
+
+def _used_elsewhere(catalog: Catalog, roots: set[Path]) -> tuple[set[Key], Path | None]:
+    """Return the keys of all pointers that are in no folder of `roots`, and in no trash.
+
+    Also those in stores that share tables with this one.
+
+    Returns:
+        The keys, and a store that may use any, since it cannot be found; None where there is none.
+    """
+    used = _keys_in(catalog, roots)
+    for line in _lines(catalog):
+        direction, _, path = line.partition(" ")
+        other = Catalog(path)
+        if other.versions.is_dir():
+            used |= _keys_in(other, set())
+        elif direction == "to":
+            return used, other.folder
+    return used, None
+
+
+def _keys_in(catalog: Catalog, without: set[Path]) -> set[Key]:
+    """Return the keys of the pointers in a store's folders, those being removed left out."""
+    return {
+        RemotePointer.read(folder).key
+        for root in catalog.versions.iterdir()
+        if root not in without and not root.name.startswith(TRASH)
+        for folder in pointers_below(root)
+    }
+
+
+def readable_pointer(folder: Path) -> RemotePointer | None:
+    """Read a pointer of a folder that is removed; None, with a warning, where it is broken."""
+    try:
+        return RemotePointer.read(folder)
+    except StoreError as error:
+        _LOG.warning("%s: what it led to may be left in the database", error)
+        return None
