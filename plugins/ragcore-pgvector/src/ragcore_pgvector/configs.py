@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from typing import Annotated, ClassVar, Final, Literal, Self
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from pydantic import ConfigDict, Field, StringConstraints, field_validator, model_validator
 
@@ -13,10 +13,15 @@ from ragcore.registry.components import ComponentConfig
 
 __all__ = ["DatabaseConfig", "PgvectorConfig"]
 
-_PASSWORD: Final = re.compile(
-    r"\b(?:ssl)?password\s*=\s*('(?:[^'\\]|\\.)*'|[^\s']+)", re.IGNORECASE
+_SECRET: Final = "(?:ssl)?password|scram_client_key|scram_server_key|oauth_client_secret"
+_SETTING: Final = re.compile(
+    rf"\b(?:{_SECRET})\s*=\s*(?:'((?:[^'\\]|\\.)*)|((?:[^'\\\s]|\\.)+))",
+    re.IGNORECASE | re.DOTALL,
 )
-_QUERY_PASSWORD: Final = re.compile(r"[?&](?:ssl)?password=([^&#]*)", re.IGNORECASE)
+_URL: Final = re.compile(r"\s*postgres(?:ql)?://")
+_SETTING_OF_URL: Final = re.compile(_SECRET, re.IGNORECASE)
+_USER_OF_URL: Final = re.compile(r"://[^:@/]*:([^@/]*)@")
+"""As libpq reads it: a password may have # and ? in it."""
 
 SchemaName = Annotated[str, StringConstraints(pattern=r"^[a-z_][a-z0-9_]{0,40}$")]
 
@@ -57,15 +62,16 @@ class DatabaseConfig(ComponentConfig):
 
 def passwords_in(dsn: str) -> list[str]:
     """Return the passwords in a text for libpq, as they are used; empty ones are left out."""
-    found = [match.strip("'").replace("\\'", "'") for match in _PASSWORD.findall(dsn)]
-    if "://" in dsn:
-        found = [unquote(match) for match in _QUERY_PASSWORD.findall(dsn)]
-        try:
-            password = urlsplit(dsn).password
-        except ValueError:
-            password = dsn
-        if password:
-            found.append(unquote(password))
+    found = []
+    if _URL.match(dsn):
+        for setting in re.split("[?&]", dsn)[1:]:
+            name, _, value = setting.partition("=")
+            if _SETTING_OF_URL.fullmatch(unquote(name)):
+                found.append(unquote(value))
+    else:
+        for quoted, plain in _SETTING.findall(dsn):
+            found.append(re.sub(r"\\(.)", r"\1", quoted or plain, flags=re.DOTALL))
+    found += map(unquote, _USER_OF_URL.findall(dsn))
     return [password for password in found if password]
 
 

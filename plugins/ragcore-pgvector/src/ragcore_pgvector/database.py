@@ -101,6 +101,12 @@ class Database:
                 "pgvector: libpq cannot read the dsn: write host=… dbname=… user=…, or "
                 "postgresql://user@host/dbname"
             ) from None
+        ports = str(parameters.get("port") or "").split(",")
+        if not all(port.isdecimal() or not port for port in ports):
+            # What it is taken for may be the half of a password.
+            raise ConfigError(
+                "pgvector: the port in dsn is no number: write / and @ in a password as %2F and %40"
+            )
         parameters.setdefault("connect_timeout", max(2, round(config.timeout)))
         # A router between drops connections that are silent.
         parameters.setdefault("keepalives_idle", 30)
