@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import re
+import shutil
 import threading
 import time
 from collections.abc import Callable
@@ -16,7 +18,7 @@ from ragcore_pgvector.passages import PostgresPassages
 from ragcore_pgvector.passages_config import PostgresPassagesConfig
 from reader import part
 
-from ragcore.errors import MemoryUnavailableError, StoreCorruptError
+from ragcore.errors import MemoryMismatchError, MemoryUnavailableError, StoreCorruptError
 from ragcore.memory.memory import Memory
 from ragcore.registry.components import ComponentSpec
 from ragcore.store.store import Store
@@ -133,3 +135,21 @@ def test_a_server_that_is_full_is_not_said_to_be_away(
         database.change(lambda connection: connection.execute(statement.encode()))
     # The other connections are as they were.
     assert database._pool is pool
+
+
+def test_versions_of_a_database_that_no_longer_exists_can_be_collected(
+    store: Store, spec: ComponentSpec[Any], server: PostgresServer
+) -> None:
+    server.execute("drop schema ragcore cascade")
+    store.build("two", PASSAGES, spec)
+    # Its passages and its vectors, each with the advice that leads on.
+    for _ in range(2):
+        with pytest.raises(MemoryMismatchError) as caught:
+            store.gc(1, retriever=spec)
+        advice = re.search(r"if its database no longer exists, delete (\S+):", str(caught.value))
+        assert advice is not None
+        shutil.rmtree(advice[1])
+    assert store.gc(1, retriever=spec).left == ()
+    assert [each.name for each in store.versions()] == ["two"]
+    with store.open(retriever=spec) as memory:
+        assert memory.search("text 5 of w5", 1)[0].passages[0].id == "p5"
