@@ -73,7 +73,10 @@ def drop_data(
         try:
             dropped = _at_its_database(pointer, specs, partial(_drop, folder))
         except RagcoreError as error:
-            left.append(Left(root, f"{what} stays in the database: {error}", error))
+            problem = f"{what} stays in the database: {error}"
+            if isinstance(error, MemoryMismatchError):
+                problem += f"; or, if its database no longer exists, delete {folder}"
+            left.append(Left(root, problem, error))
             continue
         if not dropped:
             problem = f"{what} stays in the database, since a program elsewhere has it open"

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import pytest
 from memories import PASSAGES, collections, dense_part, named, vectors
 from milvus_server import MilvusServer, Unavailable, environment, running
+from pymilvus import MilvusClient
 from ragcore_milvus.config import MilvusConfig
 from ragcore_milvus.index import Milvus
 
@@ -136,6 +137,56 @@ def test_a_server_that_stands_still_is_waited_for_once_more(
     finally:
         own.resume()
     assert np.array_equal(found_again(index, queries).rows, expected.rows)
+    Milvus.drop(tmp_path / "saved", index._config)
+
+
+@pytest.mark.engines
+@pytest.mark.xdist_group("own-milvus")
+def test_threads_that_connect_to_a_server_which_stands_still_fail_together(
+    own: MilvusServer, tmp_path: Path
+) -> None:
+    index = saved(own, tmp_path / "saved", timeout=1)
+    index._collection.connection.close()
+    queries = vectors(4, seed=1)
+    seconds: list[float] = []
+
+    def ask() -> None:
+        began = time.monotonic()
+        with pytest.raises(MemoryUnavailableError):
+            index.search(queries, 5)
+        seconds.append(time.monotonic() - began)
+
+    threads = [threading.Thread(target=ask) for _ in range(8)]
+    own.pause()
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        own.resume()
+    # One alone needs one; one after the other they would need eight.
+    assert len(seconds) == 8
+    assert max(seconds) < 5
+    found_again(index, queries)
+    Milvus.drop(tmp_path / "saved", index._config)
+
+
+@pytest.mark.engines
+@pytest.mark.xdist_group("own-milvus")
+def test_an_index_that_another_program_dropped_is_damage(own: MilvusServer, tmp_path: Path) -> None:
+    index = saved(own, tmp_path / "saved")
+    client = MilvusClient(own.uri)
+    name = index._collection.name
+    client.release_collection(name)
+    # Where it was only released, it is loaded again.
+    assert index.search(vectors(1), 1).rows[0, 0] == 0
+    client.release_collection(name)
+    client.drop_index(name, "vector")
+    client.close()
+    for action in (lambda: index.search(vectors(1), 1), lambda: index.check(full=True)):
+        with pytest.raises(StoreCorruptError, match=f"the index of collection {name}.*dropped"):
+            action()
     Milvus.drop(tmp_path / "saved", index._config)
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import gc
 import json
+import os
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 from ragcore_pgvector.configs import PgvectorConfig, passwords_in
 from ragcore_pgvector.database import database_of
 from ragcore_pgvector.index import Pgvector
@@ -18,6 +20,7 @@ from ragcore_pgvector.passages import PostgresPassages
 from ragcore.disk.remote import POINTER, RemotePointer, pointers_below
 from ragcore.errors import (
     ComponentError,
+    ConfigError,
     MemoryMismatchError,
     StoreCorruptError,
     UnsupportedOperation,
@@ -252,6 +255,35 @@ def test_passwords_are_found_in_any_form() -> None:
     assert passwords_in("host=db password='a b\\'c'") == ["a b'c"]
     assert passwords_in("postgresql://reader:p%40ss@db/rag?sslpassword=key") == ["key", "p@ss"]
     assert passwords_in("host=db user=reader passfile=/x") == []
+
+
+@pytest.mark.parametrize(
+    ("dsn", "password"),
+    [
+        (r"host=db password=a\ b user=x", "a b"),
+        ("host=db password='never closed", "never closed"),
+        ("host=db password=a://b", "a://b"),
+        ("host=db scram_client_key=secret", "secret"),
+        ("host=db oauth_client_secret=secret", "secret"),
+        ("dbname=postgresql://reader:secret@db/rag", "secret"),
+        ("postgresql://reader:se#cret?@db/rag", "se#cret?"),
+        ("postgresql://reader@db/rag?p%61ssword=secret", "secret"),
+        ("postgresql://reader@db/rag?password=se#cret", "se#cret"),
+        ("postgresql://reader:secret@[::1/rag", "secret"),
+    ],
+)
+def test_a_password_is_found_where_libpq_sees_one(dsn: str, password: str) -> None:
+    assert passwords_in(dsn) == [password]
+    with pytest.raises(ValidationError, match="written out"):
+        PgvectorConfig(dsn=dsn)
+
+
+def test_a_password_that_breaks_a_url_is_in_no_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    # libpq takes `reader` for the host, `hunter2` for the port and the rest for the database.
+    monkeypatch.setenv("RAG_DSN", "postgresql://reader:hunter2/hunter2@db/rag")
+    with pytest.raises(ConfigError, match="the port in dsn is no number") as caught:
+        Pgvector(PgvectorConfig(dsn=os.environ["RAG_DSN"]), dim=2)
+    assert "hunter2" not in str(caught.value)
 
 
 def test_a_password_that_is_written_out_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ knows nothing of what is stored.
 
 from __future__ import annotations
 
+import logging
 import os
 import random
 import re
@@ -27,8 +28,20 @@ from ragcore_pgvector.configs import DatabaseConfig, passwords_in
 
 __all__ = ["Database", "database_of"]
 
+# It warns of each connection that was lost, whatever comes of it; errors are raised.
+logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
+
 _GRACE: Final = 2.0
 """Seconds after which a connection is cut whose server does not even say that time is over."""
+
+_NO_ROOM: Final = (
+    errors.InsufficientResources,
+    errors.DiskFull,
+    errors.OutOfMemory,
+    errors.TooManyConnections,
+    errors.ConfigurationLimitExceeded,
+    errors.ProgramLimitExceeded,
+)
 
 T = TypeVar("T")
 
@@ -88,6 +101,12 @@ class Database:
                 "pgvector: libpq cannot read the dsn: write host=… dbname=… user=…, or "
                 "postgresql://user@host/dbname"
             ) from None
+        ports = str(parameters.get("port") or "").split(",")
+        if not all(port.isdecimal() or not port for port in ports):
+            # What it is taken for may be the half of a password.
+            raise ConfigError(
+                "pgvector: the port in dsn is no number: write / and @ in a password as %2F and %40"
+            )
         parameters.setdefault("connect_timeout", max(2, round(config.timeout)))
         # A router between drops connections that are silent.
         parameters.setdefault("keepalives_idle", 30)
@@ -242,6 +261,16 @@ class Database:
                 f"{self.name}: {self._reason(error)}: it was dropped by another program: restore "
                 "it, or build this version of the memory again"
             ) from error
+        except (errors.UndefinedColumn, errors.DatatypeMismatch, errors.WrongObjectType) as error:
+            raise StoreCorruptError(
+                f"{self.name}: {self._reason(error)}: a table was altered by another program: "
+                "restore it, or build this version of the memory again"
+            ) from error
+        except _NO_ROOM as error:
+            raise MemoryUnavailableError(
+                f"{self.name} has no room: {self._reason(error)}: make room on the server, or "
+                "raise its limit"
+            ) from error
         except errors.InsufficientPrivilege as error:
             raise MemoryUnavailableError(
                 f"{self.name} refuses: {self._reason(error)}: grant the user of the dsn what the "
@@ -269,6 +298,8 @@ class Database:
 
 def _is_lost(error: BaseException | None) -> bool:
     """Return whether an error says that a connection was lost, or could not be made."""
+    if isinstance(error, _NO_ROOM):
+        return False
     if isinstance(error, PoolTimeout | errors.QueryCanceled | errors.LockNotAvailable):
         return isinstance(error.__cause__, psycopg.OperationalError)
     return isinstance(error, psycopg.OperationalError | PoolClosed)

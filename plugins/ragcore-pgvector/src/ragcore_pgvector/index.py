@@ -406,7 +406,7 @@ def _check_identity(tables: Tables, identity: Any, folder: Path | None = None) -
         where = f" of {folder}" if folder else ""
         raise MemoryMismatchError(
             f"{tables.database.name} is not the one that the pointer{where} leads to: check `dsn` "
-            "and `schema`; if that one no longer exists, delete the pointer's folder"
+            "and `schema`"
         )
 
 

@@ -24,7 +24,7 @@ from typing import Any, Final
 
 from psycopg import Connection
 
-from ragcore.errors import MemoryUnavailableError
+from ragcore.errors import MemoryUnavailableError, RagcoreError
 from ragcore.process.fork import new_rlock
 from ragcore_pgvector.database import Database
 
@@ -56,6 +56,8 @@ class Leases:
         self._tables: Counter[str] = Counter()
         self._session: Connection[Any] | None = None
         self._seen = 0.0
+        self._failed = 0.0
+        self._failure = ""
 
     @property
     def is_own(self) -> bool:
@@ -68,9 +70,11 @@ class Leases:
         Raises:
             MemoryUnavailableError: the database does not answer.
         """
+        came = time.monotonic()
         with self._lock:
             self._tables[table] += 1
             try:
+                self._fail_as_others(came)
                 if self._tables[table] == 1:
                     self._on_session(partial(_share, table=table))
             except BaseException:
@@ -83,9 +87,12 @@ class Leases:
         Raises:
             MemoryUnavailableError: the database does not answer.
         """
-        if time.monotonic() - self._seen > _PAUSE:
+        came = time.monotonic()
+        if came - self._seen > _PAUSE:
             with self._lock:
-                self._on_session(lambda session: session.execute("select 1"))
+                self._fail_as_others(came)
+                if self._seen < came:
+                    self._on_session(_ask)
 
     def release(self, table: str) -> None:
         """End a lease soon, in a thread of its own.
@@ -104,15 +111,16 @@ class Leases:
             if self._tables[table] > 0:
                 return
             del self._tables[table]
-            session = self._session
+            session, database = self._session, self._database()
             if session is None or not self.is_own:
                 return
-            if not +self._tables:
-                session.close()
-                self._session = None
-                return
-            with contextlib.suppress(Exception):
-                session.execute("select pg_advisory_unlock_shared(%s)", [_key(table)])
+            if database is not None and +self._tables:
+                # In time: the lock is waited for by all that search.
+                with contextlib.suppress(RagcoreError):
+                    database.on(session, partial(_unshare, table=table))
+                    return
+            session.close()
+            self._session, self._seen = None, 0.0
 
     def drop(self, table: str, statements: list[bytes]) -> bool:
         """Run statements that drop a table, unless another program has it open.
@@ -142,7 +150,7 @@ class Leases:
 
         with self._lock:
             if self._session is not None:
-                self._on_session(lambda session: session.execute("select 1"))
+                self._on_session(_ask)
             if self._session is not None:
                 return database.on(self._session, drop_alone)
         with database.connect() as session:
@@ -159,14 +167,32 @@ class Leases:
             except MemoryUnavailableError:
                 self._session.close()
                 self._session = None
-        session = database.connect()
         try:
-            for table in +self._tables:
-                database.on(session, partial(_share, table=table))
-        except BaseException:
-            session.close()
+            session = database.connect()
+            try:
+                for table in +self._tables:
+                    database.on(session, partial(_share, table=table))
+            except BaseException:
+                session.close()
+                raise
+        except MemoryUnavailableError as error:
+            self._failed, self._failure = time.monotonic(), str(error)
             raise
         self._session, self._seen = session, time.monotonic()
+
+    def _fail_as_others(self, came: float) -> None:
+        """Fail where another thread could not connect while this one waited for the lock.
+
+        Each would wait for a server that hangs as long as that one did, one after the other.
+
+        Args:
+            came: when this thread began to wait.
+
+        Raises:
+            MemoryUnavailableError: as the other thread's.
+        """
+        if self._failed > came:
+            raise MemoryUnavailableError(self._failure)
 
     def _database_now(self) -> Database:
         database = self._database()
@@ -174,8 +200,16 @@ class Leases:
         return database
 
 
+def _ask(session: Connection[Any]) -> None:
+    session.execute("select 1")
+
+
 def _share(session: Connection[Any], table: str) -> None:
     session.execute("select pg_advisory_lock_shared(%s)", [_key(table)])
+
+
+def _unshare(session: Connection[Any], table: str) -> None:
+    session.execute("select pg_advisory_unlock_shared(%s)", [_key(table)])
 
 
 def _key(table: str) -> int:

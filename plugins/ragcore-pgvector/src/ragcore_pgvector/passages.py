@@ -134,7 +134,8 @@ class PostgresPassages:
             rows = self._rows(segment, f"{query} = any(%s::integer[])", [list(positions)])
         try:
             taken = {row[0]: tuple([text.decode("utf-8") for text in row[1:]]) for row in rows}
-        except UnicodeDecodeError:
+        except (UnicodeDecodeError, AttributeError):
+            # A column of another type has no bytes that could be decoded.
             raise self._changed(segment, "a text that is not UTF-8") from None
         try:
             return [taken[position] for position in positions]
