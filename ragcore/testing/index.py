@@ -10,6 +10,7 @@ import numpy as np
 from ragcore.testing.caching import CacheLaws
 from ragcore.testing.changing import ChangeLaws
 from ragcore.testing.data import World, lattice, rows, vectors
+from ragcore.testing.filtering import FilterLaws
 from ragcore.testing.hits import CLOSE, agree, well_formed
 from ragcore.testing.manners import MannerLaws
 from ragcore.testing.moving import MoveLaws
@@ -34,6 +35,7 @@ class IndexSuite(
     ChangeLaws,
     StoreLaws,
     RemoteLaws,
+    FilterLaws,
     SizeLaws,
     StateLaws,
     CacheLaws,
