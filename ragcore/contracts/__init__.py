@@ -24,6 +24,7 @@ from ragcore.contracts.generator import (
 )
 from ragcore.contracts.index import (
     EmptySpawner,
+    FilteringIndex,
     Index,
     JoiningIndex,
     RemoteData,
@@ -34,6 +35,7 @@ from ragcore.contracts.passages import PassageField, PassageRecord, PassageStore
 from ragcore.contracts.retriever import (
     CacheUser,
     CompactingRetriever,
+    FilteringRetriever,
     Fragments,
     IndexTrainer,
     MergingRetriever,
@@ -97,6 +99,8 @@ __all__ = [
     "DocumentCorpus",
     "EmptySpawner",
     "Encoder",
+    "FilteringIndex",
+    "FilteringRetriever",
     "Finished",
     "Fragments",
     "Generator",

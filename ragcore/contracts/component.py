@@ -34,6 +34,7 @@ Capability = Literal[
     "trainable",
     "uncased",
     "vectors",
+    "where",
     "words",
 ]
 """The capabilities that ragcore knows; `Component` says what each means."""
@@ -75,6 +76,8 @@ class Component(Protocol):
       carry a gradient (TrainableEncoder, TrainableGenerator, TrainableRetriever);
     - `uncased`: a generator whose text has lost its case;
     - `vectors`: an index that returns its vectors (VectorSource);
+    - `where`: an index or retriever that can evaluate some filters itself, in place of a list of
+      rows (FilteringIndex, FilteringRetriever);
     - `words`: a generator whose answers can be restricted to a passage's words (WordGenerator).
     """
 

@@ -7,10 +7,17 @@ from typing import Any, Final, TypeGuard, TypeVar
 from ragcore.contracts.component import Capability
 from ragcore.contracts.corpus import DividedCorpus, DocumentCorpus
 from ragcore.contracts.generator import PassageReuser, TogetherReader, WordGenerator
-from ragcore.contracts.index import EmptySpawner, JoiningIndex, RemoteData, VectorSource
+from ragcore.contracts.index import (
+    EmptySpawner,
+    FilteringIndex,
+    JoiningIndex,
+    RemoteData,
+    VectorSource,
+)
 from ragcore.contracts.retriever import (
     CacheUser,
     CompactingRetriever,
+    FilteringRetriever,
     IndexTrainer,
     MergingRetriever,
     PassageReader,
@@ -29,6 +36,8 @@ EXTENSIONS: Final[dict[type[Any], Capability]] = {
     DividedCorpus: "parts",
     DocumentCorpus: "documents",
     EmptySpawner: "spawn_empty",
+    FilteringIndex: "where",
+    FilteringRetriever: "where",
     IndexTrainer: "index_training",
     JoiningIndex: "join",
     MergingRetriever: "merge",

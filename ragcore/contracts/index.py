@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -11,9 +11,19 @@ from ragcore.contracts.component import Component
 from ragcore.types import Hits
 
 if TYPE_CHECKING:
+    from ragcore.filters.expressions import Filter
+    from ragcore.filters.predicates import ColumnKind
     from ragcore.types import Rows, Vectors
 
-__all__ = ["EmptySpawner", "Index", "JoiningIndex", "RemoteData", "SavedIndex", "VectorSource"]
+__all__ = [
+    "EmptySpawner",
+    "FilteringIndex",
+    "Index",
+    "JoiningIndex",
+    "RemoteData",
+    "SavedIndex",
+    "VectorSource",
+]
 
 
 @runtime_checkable
@@ -66,6 +76,53 @@ class VectorSource(Index, Protocol):
 
     def vectors(self, rows: Rows) -> Vectors:
         """Return the vectors of rows [n], float32 [n, d], bit for bit as they were added."""
+        ...
+
+
+class FilteringIndex(Index, Protocol):
+    """An index with the capability `where`: it stores some fields of metadata with the vectors.
+
+    A filter on these fields alone is evaluated where the vectors are, which saves sending millions
+    of rows. `ragcore.filters.predicates` has what a filter means on columns.
+    """
+
+    @property
+    def columns(self) -> Mapping[str, ColumnKind]:
+        """The fields that are stored, with their kinds."""
+        ...
+
+    def add_with_metadata(
+        self, rows: Rows, vectors: Vectors, metadata: Sequence[Mapping[str, Any]]
+    ) -> None:
+        """Add vectors [n, d] under rows [n], as `add` does, with the metadata of the n passages.
+
+        What `add` adds lacks all fields. A value that does not fit into its field's column is no
+        error: `expresses` is false for that field from then on.
+        """
+        ...
+
+    def metadata(self, rows: Rows) -> list[dict[str, Any]]:
+        """Return metadata of rows [n]: added to another index, they have the same columns there.
+
+        That index expresses no filter which this one does not.
+        """
+        ...
+
+    def expresses(self, where: Filter) -> bool:
+        """Return whether `search_where` can evaluate a filter, with exactly its meaning."""
+        ...
+
+    def search_where(self, queries: Vectors, k: int, where: Filter) -> Hits:
+        """Find the k rows of highest inner product among those whose metadata match a filter.
+
+        Args:
+            queries: float32 [B, d].
+            k: hits per query.
+            where: one that the index `expresses`.
+
+        Returns:
+            Hits [B, k], as of `search` with the rows that match as `allowed`.
+        """
         ...
 
 

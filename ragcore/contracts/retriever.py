@@ -11,11 +11,13 @@ from ragcore.contracts.component import Component
 from ragcore.types import Hits, Passage
 
 if TYPE_CHECKING:
+    from ragcore.filters.expressions import Filter
     from ragcore.types import Rows, Vectors
 
 __all__ = [
     "CacheUser",
     "CompactingRetriever",
+    "FilteringRetriever",
     "Fragments",
     "IndexTrainer",
     "MergingRetriever",
@@ -143,6 +145,27 @@ class PassageReader(Retriever, Protocol):
 
     def use_passages(self, passages: PassageSource) -> None:
         """Read passages from this source; called once, before the first search."""
+        ...
+
+
+@runtime_checkable
+class FilteringRetriever(Retriever, Protocol):
+    """A retriever with the capability `where`, which comes with `filter`."""
+
+    def search_where(
+        self, questions: Sequence[str], k: int, where: Filter, *, allowed: Rows
+    ) -> Hits:
+        """Find the k best rows of each question among those that a filter allows.
+
+        Args:
+            questions: B questions.
+            k: hits per question.
+            where: a filter of the metadata that the rows were added with.
+            allowed: int64, exactly the rows that it allows, for all that cannot evaluate it.
+
+        Returns:
+            Hits [B, k], as of `search` with `allowed`.
+        """
         ...
 
 

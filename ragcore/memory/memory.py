@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
-from ragcore.contracts import Retriever, TrainableRetriever, supports
+from ragcore.contracts import FilteringRetriever, Retriever, TrainableRetriever, supports
 from ragcore.errors import (
     ComponentError,
     MemoryUnavailableError,
@@ -164,7 +164,7 @@ class Memory:
             return Hits.empty(len(questions), k)
         kept = self.passages.kept
         numbers = allowed if kept is None else kept[allowed]
-        hits = self._asked(questions, k, allowed=numbers)
+        hits = self._asked_where(questions, k, where, numbers)
         hits = self._checked(self._rows_of(hits), len(questions), k)
         outside = (hits.rows != MISSING_ROW) & ~among(hits.rows, allowed)
         if outside.any():
@@ -234,13 +234,25 @@ class Memory:
 
     def _asked(self, questions: Sequence[str], k: int, **options: Rows) -> Hits:
         """Let the retriever search, and note whether what it asks answers."""
+        return self._noting(lambda: self.retriever.search(questions, k, **options))
+
+    def _noting(self, search: Callable[[], Hits]) -> Hits:
+        """Search, and note whether a database was asked that does not answer."""
         try:
-            hits = self.retriever.search(questions, k, **options)
+            hits = search()
         except MemoryUnavailableError as error:
             self._unavailable = str(error)
             raise
         self._unavailable = None
         return hits
+
+    def _asked_where(self, questions: Sequence[str], k: int, where: Filter, numbers: Rows) -> Hits:
+        """Let the retriever search among the passages of a filter, by the filter if it can."""
+        # Where passages moved, it may have other metadata than they have now.
+        if not supports(self.retriever, FilteringRetriever) or self.passages.have_moved:
+            return self._asked(questions, k, allowed=numbers)
+        search = self.retriever.search_where
+        return self._noting(lambda: search(questions, k, where, allowed=numbers))
 
     def _rows_of(self, hits: Hits) -> Hits:
         """Convert the retriever's hits from passage numbers to rows; see `Passages`."""

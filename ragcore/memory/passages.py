@@ -138,6 +138,11 @@ class Passages:
         """Number of passages in the files, including those that this version leaves out."""
         return self._ends[-1] if self._ends else 0
 
+    @property
+    def have_moved(self) -> bool:
+        """Whether some have other metadata than they were added to the retriever with."""
+        return self._opened().moved is not None
+
     def __getitem__(self, row: int) -> Passage:
         """Read the passage of a row.
 

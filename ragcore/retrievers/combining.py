@@ -6,13 +6,13 @@ Knows sizes, files and capabilities; knows nothing of searching.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from ragcore.contracts import Index, JoiningIndex, SavedIndex, ScratchUser, supports
+from ragcore.contracts import FilteringIndex, Index, JoiningIndex, SavedIndex, ScratchUser, supports
 from ragcore.disk.arrays import save_array
 from ragcore.registry.components import ComponentSpec
 from ragcore.retrievers.segment import Segment, folder_of, rows_file
@@ -20,7 +20,7 @@ from ragcore.retrievers.segment import Segment, folder_of, rows_file
 if TYPE_CHECKING:
     from ragcore.types import Rows, Vectors
 
-__all__ = ["LARGEST", "Combiner", "changeable", "join_saved", "tiers"]
+__all__ = ["LARGEST", "Combiner", "add_to", "changeable", "join_saved", "mostly_hidden", "tiers"]
 
 LARGEST: Final = 1 << 18
 """Rows up to which an update joins segments: with 768 dimensions, 0.8 GB of vectors."""
@@ -145,7 +145,7 @@ class Combiner:
                 index = self._empty_index(vectors.shape[1])
                 if len(rows) > LARGEST:
                     _use_scratch(index, scratch)
-            index.add(block, vectors)
+            add_to(index, block, vectors, _metadata(segments, block))
         assert index is not None  # Each segment has a visible row.
         self.write(Segment(index, rows))
         if scratch.exists():
@@ -157,13 +157,23 @@ class Combiner:
         return Segment.load(folder_of(self._folder, number), self._spec, 0, mmap=True)
 
 
+def add_to(
+    index: Index, rows: Rows, vectors: Vectors, metadata: Sequence[Mapping[str, Any]] | None
+) -> None:
+    """Add vectors [n, d] under rows [n] to an index, with metadata if it stores some."""
+    if metadata is not None and supports(index, FilteringIndex):
+        index.add_with_metadata(rows, vectors, metadata)
+    else:
+        index.add(rows, vectors)
+
+
 def _use_scratch(index: Index, folder: Path) -> None:
     """Let an index keep in a new folder what is too large for memory, if it can.
 
     One in a database keeps its vectors there. The folder goes before the version is in place, and
     a pointer in it would go without its table.
     """
-    if supports(index, ScratchUser) and "remote" not in index.capabilities:
+    if "remote" not in index.capabilities and supports(index, ScratchUser):
         folder.mkdir(parents=True)
         index.use_scratch(folder)
 
@@ -188,6 +198,19 @@ def join_saved(index: JoiningIndex, parts: Sequence[SavedIndex], rows: Rows, fol
     if not np.array_equal(rows, np.arange(len(rows))):
         save_array(rows_file(folder), rows)
     return True
+
+
+def _metadata(segments: Sequence[Segment], rows: Rows) -> list[dict[str, Any]] | None:
+    """Return the metadata that indexes store of ascending rows [n]; None where none stores any."""
+    if not any(supports(segment.index, FilteringIndex) for segment in segments):
+        return None
+    metadata: list[dict[str, Any]] = [{}] * len(rows)
+    for segment in segments:
+        positions = np.flatnonzero(segment.shows(rows))
+        stored = segment.metadata(rows[positions])
+        for position, each in zip(positions.tolist(), stored, strict=True):
+            metadata[position] = each
+    return metadata
 
 
 def _vectors(segments: Sequence[Segment], rows: Rows) -> Vectors:

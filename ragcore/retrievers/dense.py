@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import torch
 
+    from ragcore.filters.expressions import Filter
     from ragcore.types import Rows, Vectors
 
 
@@ -172,7 +173,7 @@ class Dense:
         if isinstance(encoder, _LimitedEncoder):
             self._cut += encoder.count_cut(passages)
         self._added += len(passages)
-        self._index.add(rows, vectors)
+        self._index.add(rows, vectors, [passage.metadata for passage in passages])
 
     def search(self, questions: Sequence[str], k: int, *, allowed: Rows | None = None) -> Hits:
         """Find the k best rows of each question, [B, k].
@@ -182,15 +183,27 @@ class Dense:
         """
         if not len(self._index) or not len(questions):
             return Hits.empty(len(questions), k)
-        # Loaded before the block: torch is, by then, if the encoder needs it.
-        encoder = self._encoder
-        with without_gradient():
-            encoded = encoder.encode_questions(questions)
-        queries = self._checked(to_numpy(encoded), len(questions))
+        queries = self._queries(questions)
         if allowed is None:
             return self._index.search(queries, k)
         self._require("filter")
         return self._index.search(queries, k, allowed=allowed)
+
+    def search_where(
+        self, questions: Sequence[str], k: int, where: Filter, *, allowed: Rows
+    ) -> Hits:
+        """Find the k best rows of each question by a filter; see `FilteringRetriever`."""
+        if not len(self._index) or not len(questions):
+            return Hits.empty(len(questions), k)
+        return self._index.search(self._queries(questions), k, allowed=allowed, where=where)
+
+    def _queries(self, questions: Sequence[str]) -> Vectors:
+        """Return the vectors of questions, float32 [B, d]."""
+        # Loaded before the block: torch is, by then, if the encoder needs it.
+        encoder = self._encoder
+        with without_gradient():
+            encoded = encoder.encode_questions(questions)
+        return self._checked(to_numpy(encoded), len(questions))
 
     def trained_encoder(self) -> TrainableEncoder:
         """Return the encoder of questions; see `TrainableRetriever`.

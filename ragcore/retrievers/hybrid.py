@@ -41,6 +41,7 @@ from ragcore.retrievers.rerank import files_below, reranked_by
 from ragcore.types import CutPassages, Hits, Passage
 
 if TYPE_CHECKING:
+    from ragcore.filters.expressions import Filter
     from ragcore.types import Rows
 
 
@@ -67,8 +68,8 @@ class Hybrid:
     def capabilities(self) -> frozenset[str]:
         """Capabilities of all members but `exact`, since a score depends on the other hits.
 
-        Also `cache`, `compact`, `index_training`, `passages`, `scratch` and `tokenizer` if any
-        member has them, and `filter` in any case.
+        Also `cache`, `compact`, `index_training`, `passages`, `scratch`, `tokenizer` and `where` if
+        any member has them, and `filter` in any case.
         """
         each = [member.capabilities for member in self._members]
         return PASSED_ON.intersection(*each) | (ANY_HAS & frozenset().union(*each)) | {"filter"}
@@ -141,6 +142,17 @@ class Hybrid:
         Raises:
             ComponentError: k is less than 1, or a member breaks its contract.
         """
+        return self._search(questions, k, allowed, None)
+
+    def search_where(
+        self, questions: Sequence[str], k: int, where: Filter, *, allowed: Rows
+    ) -> Hits:
+        """Search, with the filter for members that evaluate it; see `FilteringRetriever`."""
+        return self._search(questions, k, allowed, where)
+
+    def _search(
+        self, questions: Sequence[str], k: int, allowed: Rows | None, where: Filter | None
+    ) -> Hits:
         if k < 1:
             raise ComponentError(f"retriever 'hybrid' was asked for {k} hits: ask for 1 or more")
         depth = min(self._config.depth, len(self))
@@ -148,7 +160,9 @@ class Hybrid:
             return Hits.empty(len(questions), k)
         config, uses, searched = self._config, self._uses(), self._searched()
         results = [
-            search_member(uses[number], self._members[number], "hybrid", questions, depth, allowed)
+            search_member(
+                uses[number], self._members[number], "hybrid", questions, depth, allowed, where
+            )
             for number in searched
         ]
         weights = [1.0 if config.weights is None else config.weights[number] for number in searched]

@@ -14,6 +14,7 @@ import numpy as np
 from ragcore.contracts import (
     CacheUser,
     CompactingRetriever,
+    FilteringRetriever,
     Fragments,
     IndexTrainer,
     MergingRetriever,
@@ -33,6 +34,7 @@ from ragcore.retrievers.hits import checked_hits, search_allowed
 from ragcore.types import CutPassages, Hits
 
 if TYPE_CHECKING:
+    from ragcore.filters.expressions import Filter
     from ragcore.types import Rows
 
 
@@ -60,7 +62,7 @@ Not `exact`: it fuses or rescores only the hits that it requests of the members,
 """
 
 ANY_HAS: Final = frozenset(
-    {"cache", "compact", "index_training", "passages", "scratch", "tokenizer"}
+    {"cache", "compact", "index_training", "passages", "scratch", "tokenizer", "where"}
 )
 """Capabilities that a retriever has if any of its members has them."""
 
@@ -230,10 +232,12 @@ def search_member(
     questions: Sequence[str],
     k: int,
     allowed: Rows | None,
+    where: Filter | None = None,
 ) -> Hits:
     """Search a member and check its hits, [B, k], each row once; `name`, `parent` as in `require`.
 
-    If the member cannot filter, its ranking is searched until k allowed rows are found.
+    If the member cannot filter, its ranking is searched until k allowed rows are found. If it can
+    evaluate a filter `where`, of which `allowed` are the rows, it is passed both.
 
     Raises:
         ComponentError: the member breaks its contract.
@@ -245,6 +249,9 @@ def search_member(
 
     if allowed is None:
         return search(questions, k)
+    if where is not None and supports(member, FilteringRetriever):
+        hits = member.search_where(questions, k, where, allowed=allowed)
+        return checked_hits(hits, len(questions), k, source)
     if "filter" in member.capabilities:
         hits = member.search(questions, k, allowed=allowed)
         return checked_hits(hits, len(questions), k, source)

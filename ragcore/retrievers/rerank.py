@@ -49,6 +49,7 @@ from ragcore.retrievers.members import (
 from ragcore.types import MISSING_ROW, CutPassages, Hits, Passage
 
 if TYPE_CHECKING:
+    from ragcore.filters.expressions import Filter
     from ragcore.types import Rows, Scores
 
 
@@ -150,6 +151,17 @@ class Rerank:
             ComponentError: k is less than 1, `use_passages` was not called, or the scorer or the
                 inner retriever breaks its contract.
         """
+        return self._search(questions, k, allowed, None)
+
+    def search_where(
+        self, questions: Sequence[str], k: int, where: Filter, *, allowed: Rows
+    ) -> Hits:
+        """Search, with the filter for the inner retriever; see `FilteringRetriever`."""
+        return self._search(questions, k, allowed, where)
+
+    def _search(
+        self, questions: Sequence[str], k: int, allowed: Rows | None, where: Filter | None
+    ) -> Hits:
         if k < 1:
             raise ComponentError(f"retriever 'rerank' was asked for {k} hits: ask for 1 or more")
         if self._passages is None:
@@ -161,7 +173,7 @@ class Rerank:
         if not depth or not len(questions):
             return Hits.empty(len(questions), k)
         name = self._config.retriever.use
-        rows = search_member(name, self._inner, "rerank", questions, depth, allowed).rows
+        rows = search_member(name, self._inner, "rerank", questions, depth, allowed, where).rows
         return best_hits(rows, self._score(questions, rows, self._passages), k)
 
     def remove(self, rows: Rows) -> None:

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from ragcore.contracts import Index, VectorSource, supports
+from ragcore.contracts import FilteringIndex, Index, VectorSource, supports
 from ragcore.disk.arrays import load_rows, save_array
 from ragcore.disk.links import share, share_tree
 from ragcore.disk.loading import reading
@@ -23,12 +23,16 @@ from ragcore.types import MISSING_ROW, Hits
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from ragcore.filters.expressions import Filter
     from ragcore.types import Rows, Vectors
 
 
 __all__ = ["NO_ROWS", "Segment", "folder_of", "hidden_file", "read_rows", "rows_file"]
 
 NO_ROWS: Final = np.zeros(0, np.int64)
+
+FEW_LISTED: Final = 10_000
+"""So many rows are sent as a list, of 80 kB, even if the index could evaluate the filter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +86,31 @@ class Segment:
             raise UnsupportedOperation.of(f"index {type(self.index).__name__!r}", "vectors")
         return self.index.vectors(rows - self.shift)
 
-    def search(self, queries: Vectors, k: int, allowed: Rows | None) -> Hits:
-        """Find the k best visible rows of queries [B, d], [B, k], as the index ranks them."""
+    def metadata(self, rows: Rows) -> list[dict[str, Any]]:
+        """Return the metadata that the index stores of rows [n]; nothing where it stores none."""
+        if not supports(self.index, FilteringIndex):
+            return [{} for _ in range(len(rows))]
+        return self.index.metadata(rows - self.shift)
+
+    def search(
+        self, queries: Vectors, k: int, allowed: Rows | None, where: Filter | None = None
+    ) -> Hits:
+        """Find the k best visible rows of queries [B, d], [B, k], as the index ranks them.
+
+        Args:
+            queries: float32 [B, d].
+            k: hits per query.
+            allowed: the only rows to search; None for all.
+            where: a filter of which `allowed` are the rows; None for any other rows.
+        """
         if allowed is not None:
             visible = allowed[self.shows(allowed)]
             if not len(visible):
                 return Hits.empty(len(queries), k)
+            if where is not None and len(visible) > FEW_LISTED:
+                index = self.index
+                if supports(index, FilteringIndex) and index.expresses(where):
+                    return self._search_where(index, queries, k, where, visible)
             return self._shifted(self.index.search(queries, k, allowed=visible - self.shift))
         if not len(self.hidden):
             return self._shifted(self.index.search(queries, k))
@@ -100,6 +123,25 @@ class Segment:
             size=len(self.rows),
             available=len(self),
             exact="exact" in self.index.capabilities,
+        )
+
+    def _search_where(
+        self, index: FilteringIndex, queries: Vectors, k: int, where: Filter, visible: Rows
+    ) -> Hits:
+        """Search by a filter, which the index evaluates, too, for rows that were removed here."""
+        if not len(self.hidden):
+            return self._shifted(index.search_where(queries, k, where))
+        return search_deeper(
+            lambda remaining, depth: self._shifted(
+                index.search_where(queries[remaining], depth, where)
+            ),
+            lambda rows: among(rows, visible),
+            len(queries),
+            k,
+            depth=k + min(k, len(self.hidden)),
+            size=len(self.rows),
+            available=len(visible),
+            exact="exact" in index.capabilities,
         )
 
     def save(self, folder: Path, number: int) -> None:

@@ -7,10 +7,10 @@ knows nothing of passages or encoders.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -19,13 +19,14 @@ from ragcore.errors import ComponentError, UnsupportedOperation
 from ragcore.process.cpus import usable_cpus
 from ragcore.process.fork import new_lock
 from ragcore.registry.components import ComponentSpec
-from ragcore.retrievers.combining import Combiner, changeable, mostly_hidden, tiers
+from ragcore.retrievers.combining import Combiner, add_to, changeable, mostly_hidden, tiers
 from ragcore.retrievers.hits import best_hits
 from ragcore.retrievers.parallel import map_segments
 from ragcore.retrievers.segment import NO_ROWS, Segment, folder_of
 from ragcore.types import Hits
 
 if TYPE_CHECKING:
+    from ragcore.filters.expressions import Filter
     from ragcore.types import Rows, Vectors
 
 
@@ -56,7 +57,8 @@ class Segments:
         """Those of the index, and `add` and `remove` even if the index lacks them."""
         source = self._segments[0].index if self._segments else self._spec.component
         capabilities: frozenset[str] = source.capabilities
-        return (capabilities & {"exact", "filter", "mmap", "vectors"}) | {"add", "remove"}
+        passed_on = {"exact", "filter", "mmap", "vectors", "where"}
+        return (capabilities & passed_on) | {"add", "remove"}
 
     def __len__(self) -> int:
         return sum(map(len, self._segments)) + sum(map(len, self._new_rows))
@@ -86,8 +88,18 @@ class Segments:
             raise UnsupportedOperation.of(f"index {self._spec.use!r}", "spawn_empty")
         self._trained = index
 
-    def add(self, rows: Rows, vectors: Vectors) -> None:
+    def add(
+        self,
+        rows: Rows,
+        vectors: Vectors,
+        metadata: Sequence[Mapping[str, Any]] | None = None,
+    ) -> None:
         """Add vectors [n, d] under rows [n], to a new segment if the last one was loaded.
+
+        Args:
+            rows: int64 [n].
+            vectors: float32 [n, d].
+            metadata: of the n passages, for an index that stores some fields; None for none.
 
         Raises:
             ComponentError: a row is there already, or the index refuses the rows or vectors.
@@ -106,7 +118,7 @@ class Segments:
         last = (
             self._segments[-1] if growing else Segment(self._empty_index(vectors.shape[1]), NO_ROWS)
         )
-        last.index.add(new_rows, vectors)
+        add_to(last.index, new_rows, vectors, metadata)
         self._segments = [*older, last]
         self._new_rows.append(new_rows)
 
@@ -149,8 +161,21 @@ class Segments:
         self._compaction = "all" if join else "hidden"
         return not stuck
 
-    def search(self, queries: Vectors, k: int, *, allowed: Rows | None = None) -> Hits:
+    def search(
+        self,
+        queries: Vectors,
+        k: int,
+        *,
+        allowed: Rows | None = None,
+        where: Filter | None = None,
+    ) -> Hits:
         """Find the k rows of highest score for each of queries [B, d], ties by row.
+
+        Args:
+            queries: float32 [B, d].
+            k: hits per query.
+            allowed: the only rows to search; None for all.
+            where: a filter of which `allowed` are the rows, for segments that can evaluate it.
 
         Raises:
             ComponentError: the index refuses k or the queries.
@@ -161,7 +186,7 @@ class Segments:
         if allowed is not None:
             allowed = np.unique(np.asarray(allowed, np.int64))
         results = map_segments(
-            lambda segment: segment.search(queries, k, allowed),
+            lambda segment: segment.search(queries, k, allowed, where),
             segments,
             threads=_idle_threads(segments[0].index, len(queries)),
         )

@@ -10,6 +10,7 @@ import numpy as np
 from ragcore.testing.caching import CacheLaws
 from ragcore.testing.changing import ChangeLaws
 from ragcore.testing.data import World, lattice, rows, vectors
+from ragcore.testing.filtering import FilterLaws
 from ragcore.testing.hits import CLOSE, agree, well_formed
 from ragcore.testing.joining import JoinLaws
 from ragcore.testing.manners import MannerLaws
@@ -36,6 +37,7 @@ class IndexSuite(
     StoreLaws,
     JoinLaws,
     RemoteLaws,
+    FilterLaws,
     SizeLaws,
     StateLaws,
     CacheLaws,

@@ -1,7 +1,7 @@
 """A small real index in a database: a table in an SQLite file for each saved index.
 
-It keeps the contract of `RemoteData`. The file stands for the server: without it, the database does
-not answer.
+It keeps the contracts of `RemoteData` and, with `columns`, of `FilteringIndex`. The file stands for
+the server: without it, the database does not answer.
 """
 
 from __future__ import annotations
@@ -10,12 +10,13 @@ import hashlib
 import sqlite3
 import uuid
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
+from pydantic import Field
 
 from ragcore.disk.remote import RemotePointer
 from ragcore.errors import (
@@ -25,6 +26,16 @@ from ragcore.errors import (
     StoreCorruptError,
     UnsupportedOperation,
 )
+from ragcore.filters.predicates import (
+    ColumnKind,
+    Compare,
+    OneOf,
+    Present,
+    columns_of,
+    metadata_of,
+    predicate_of,
+    written,
+)
 from ragcore.hookspecs import hookimpl
 from ragcore.registry.components import ComponentConfig, ComponentSpec
 from ragcore.retrievers.dense import Dense
@@ -33,6 +44,7 @@ from ragcore.types import Hits
 from tests.helpers.word_encoder import WordEncoder
 
 if TYPE_CHECKING:
+    from ragcore.filters.expressions import Filter
     from ragcore.types import Rows, Vectors
 
 
@@ -40,15 +52,18 @@ class SqliteIndex:
     class Config(ComponentConfig):
         database: str
         token: str = ""
+        columns: dict[str, ColumnKind] = Field(default_factory=dict)
 
-    capabilities: ClassVar[frozenset[str]] = frozenset(
-        {"add", "exact", "filter", "remote", "scratch", "vectors"}
-    )
+    capabilities = frozenset({"add", "exact", "filter", "remote", "scratch", "vectors"})
 
     def __init__(self, config: Config, *, dim: int) -> None:
         self.config = config
         self.dim = dim
         self.pointer: RemotePointer | None = None
+        self.columns = config.columns
+        self._unfit: frozenset[str] = frozenset()
+        if self.columns:
+            self.capabilities = type(self).capabilities | {"where"}
         self._count = 0
         self._scratch: Path | None = None
         self._saved = False
@@ -62,16 +77,71 @@ class SqliteIndex:
         return 0
 
     def add(self, rows: Rows, vectors: Vectors) -> None:
+        self.add_with_metadata(rows, vectors, [{}] * len(rows))
+
+    def add_with_metadata(
+        self, rows: Rows, vectors: Vectors, metadata: Sequence[Mapping[str, Any]]
+    ) -> None:
         if vectors.shape != (len(rows), self.dim):
             raise ComponentError(f"vectors of shape {vectors.shape}, expected [n, {self.dim}]")
         name = self._own_table()
-        pairs = zip(rows.tolist(), map(bytes, np.ascontiguousarray(vectors, "<f4")), strict=True)
+        values, unfit = columns_of(self.columns, metadata)
+        stored = map(bytes, np.ascontiguousarray(vectors, "<f4"))
+        lines = zip(rows.tolist(), stored, *values, strict=True)
+        marks = ", ".join("?" * (2 + len(values)))
         with connected(self.config) as database:
             try:
-                database.executemany(f"insert into {name} values (?, ?)", pairs)
+                database.executemany(f"insert into {name} values ({marks})", lines)
             except sqlite3.IntegrityError as error:
                 raise ComponentError("a row is there already") from error
         self._count += len(rows)
+        self._unfit |= unfit
+
+    def metadata(self, rows: Rows) -> list[dict[str, Any]]:
+        names = "".join(f", c{number}" for number in range(len(self.columns)))
+        found = {row: values for row, *values in self._selected(f"row{names}")}
+        return metadata_of(self.columns, [found[row] for row in rows.tolist()], self._unfit)
+
+    def expresses(self, where: Filter) -> bool:
+        return predicate_of(where, self._expressed()) is not None
+
+    def search_where(self, queries: Vectors, k: int, where: Filter) -> Hits:
+        predicate = predicate_of(where, self._expressed())
+        assert predicate is not None
+        parameters: list[Any] = []
+        condition = written(predicate, lambda leaf: self._spelt(leaf, parameters))
+        allowed = [row for (row,) in self._selected("row", f"where {condition}", parameters)]
+        return self.search(queries, k, allowed=np.array(allowed, np.int64))
+
+    def _expressed(self) -> dict[str, ColumnKind]:
+        return {field: kind for field, kind in self.columns.items() if field not in self._unfit}
+
+    def _spelt(self, leaf: Present | OneOf | Compare, parameters: list[Any]) -> str:
+        column = f"c{list(self.columns).index(leaf.field)}"
+        match leaf:
+            case Present():
+                return f"{column} is not null"
+            case OneOf():
+                parameters.extend(leaf.values)
+                return f"coalesce({column} in ({', '.join('?' * len(leaf.values))}), 0)"
+            case Compare():
+                parameters.append(leaf.value)
+                return f"coalesce({column} {leaf.operator} ?, 0)"
+
+    def _selected(
+        self, what: str, condition: str = "", parameters: Sequence[Any] = ()
+    ) -> list[Any]:
+        if self.pointer is None:
+            return []
+        with connected(self.config) as database:
+            try:
+                return database.execute(
+                    f"select {what} from {self.pointer.name} {condition} order by row", parameters
+                ).fetchall()
+            except sqlite3.OperationalError as error:
+                raise StoreCorruptError(
+                    f"table {self.pointer.name} is missing: build the memory again"
+                ) from error
 
     def search(self, queries: Vectors, k: int, *, allowed: Rows | None = None) -> Hits:
         found, vectors = self._read()
@@ -96,6 +166,8 @@ class SqliteIndex:
             "rows": self._count,
             "dim": self.dim,
             "digest": self._digest(),
+            "columns": dict(self.columns),
+            "unfit": sorted(self._unfit),
         }
         self.pointer = RemotePointer("index", "sqlite", self.pointer.name, details)
         self.pointer.write(folder)
@@ -107,6 +179,9 @@ class SqliteIndex:
     def load(cls, folder: Path, config: Config, *, mmap: bool = True) -> Self:
         pointer = RemotePointer.read(folder)
         loaded = cls(config, dim=pointer.details["dim"])
+        if pointer.details["columns"] != loaded.columns:
+            raise MemoryMismatchError("it was built with other columns")
+        loaded._unfit = frozenset(pointer.details["unfit"])
         loaded.pointer, loaded._count = pointer, pointer.details["rows"]
         loaded._saved = True
         return loaded
@@ -141,7 +216,13 @@ class SqliteIndex:
             else:
                 self._finalizer = weakref.finalize(self, _drop_table, self.config, name)
             with connected(self.config) as database:
-                database.execute(f"create table {name} (row integer primary key, vector blob)")
+                columns = "".join(
+                    f", c{number} {'text' if kind == 'text' else 'integer'}"
+                    for number, kind in enumerate(self.columns.values())
+                )
+                database.execute(
+                    f"create table {name} (row integer primary key, vector blob{columns})"
+                )
                 if copied is not None:
                     database.execute(f"insert into {name} select * from {copied.name}")
         return self.pointer.name
@@ -149,14 +230,7 @@ class SqliteIndex:
     def _read(self) -> tuple[Rows, Vectors]:
         if self.pointer is None:
             return np.zeros(0, np.int64), np.zeros((0, self.dim), np.float32)
-        with connected(self.config) as database:
-            try:
-                table = database.execute(f"select row, vector from {self.pointer.name} order by 1")
-                pairs = table.fetchall()
-            except sqlite3.OperationalError as error:
-                raise StoreCorruptError(
-                    f"table {self.pointer.name} is missing: build the memory again"
-                ) from error
+        pairs = self._selected("row, vector")
         rows = np.array([row for row, _ in pairs], np.int64)
         vectors = np.frombuffer(b"".join(vector for _, vector in pairs), "<f4")
         return rows, vectors.reshape(len(rows), self.dim)
@@ -208,10 +282,15 @@ def make_database(path: Path) -> Path:
     return path
 
 
-def remote_part(database: Path, token: str = "", secrets: bool = False) -> ComponentSpec:
+def remote_part(
+    database: Path,
+    token: str = "",
+    secrets: bool = False,
+    columns: Mapping[str, ColumnKind] | None = None,
+) -> ComponentSpec:
     """Return the spec of `{use: dense}` with this index; its token may be a secret."""
     encoder = ComponentSpec("encoder", "words", WordEncoder, WordEncoder.Config())
-    settings = SqliteIndex.Config(database=str(database), token=token)
+    settings = SqliteIndex.Config(database=str(database), token=token, columns=dict(columns or {}))
     hidden = {("token",): "${env:SQLITE_TOKEN}"} if secrets else {}
     index = ComponentSpec("index", "sqlite", SqliteIndex, settings, hidden)
     config = Dense.Config(encoder=encoder, index=index, batch_size=64)

@@ -1,4 +1,4 @@
-"""One collection of Milvus: a row number and a vector for each entity.
+"""One collection of Milvus: for each entity a row number, a vector, and columns of metadata.
 
 Creates, fills, completes, searches and drops it. Knows Milvus's limits and how it stores; knows
 nothing of ties, filters of rows, or files.
@@ -7,14 +7,16 @@ nothing of ties, filters of rows, or files.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import numpy as np
 from pymilvus import DataType, MilvusClient
 
 from ragcore.errors import MemoryUnavailableError, StoreCorruptError
+from ragcore.filters.predicates import LONGEST_TEXT
 from ragcore.types import MISSING_ROW
+from ragcore_milvus.columns import Values, add_fields, fields_of, read_value, stored_value
 from ragcore_milvus.config import MilvusConfig
 from ragcore_milvus.connection import MissingError, NotLoadedError, connection
 
@@ -61,6 +63,7 @@ class Collection:
         self.config = config
         self.name = name
         self.connection = connection(config)
+        self._kinds = list(config.columns.values())
         self._completed = completed
 
     def create(self, dim: int) -> None:
@@ -74,6 +77,7 @@ class Collection:
             schema = client.create_schema(auto_id=False)
             schema.add_field("row", DataType.INT64, is_primary=True)
             schema.add_field("vector", DataType.FLOAT_VECTOR, dim=dim)
+            add_fields(schema, self.config.columns)
             client.create_collection(
                 self.name,
                 schema=schema,
@@ -84,8 +88,8 @@ class Collection:
 
         self._send("create a collection", send)
 
-    def insert(self, rows: Rows, vectors: Vectors) -> None:
-        """Insert vectors [n, d] under rows [n].
+    def insert(self, rows: Rows, vectors: Vectors, columns: Sequence[Values] = ()) -> None:
+        """Insert vectors [n, d] under rows [n], with n values for each column.
 
         Raises:
             StoreCorruptError: the collection was dropped.
@@ -98,6 +102,9 @@ class Collection:
             data = [
                 {"row": row, "vector": vector} for row, vector in zip(numbers, block, strict=True)
             ]
+            for number, values in enumerate(columns):
+                for entity, value in zip(data, values[start : start + size], strict=True):
+                    entity.update(stored_value(number, self._kinds[number], value))
 
             def send(client: MilvusClient, seconds: float, data: Any = data) -> None:
                 client.insert(self.name, data, timeout=seconds)
@@ -238,20 +245,53 @@ class Collection:
 
         return _arrays(self._loaded("return vectors", send), dim)
 
-    def pages(self, expression: str, dim: int) -> Iterator[tuple[Rows, Vectors]]:
+    def values(self, expression: str) -> dict[int, list[str | int | None]]:
+        """Return the values of the columns by row, of the rows that a filter selects.
+
+        Raises:
+            StoreCorruptError: the collection was dropped.
+            MemoryUnavailableError: Milvus does not answer, or refuses.
+        """
+        fields = ["row", *fields_of(len(self._kinds))]
+
+        def send(client: MilvusClient, seconds: float) -> Any:
+            return client.query(
+                self.name,
+                filter=expression,
+                output_fields=fields,
+                timeout=seconds,
+                consistency_level=self._consistency,
+            )
+
+        return {
+            int(entity["row"]): [
+                read_value(entity, number, kind) for number, kind in enumerate(self._kinds)
+            ]
+            for entity in self._loaded("return metadata", send)
+        }
+
+    def pages(
+        self, expression: str, dim: int, *, with_columns: bool = False
+    ) -> Iterator[tuple[Rows, Vectors, list[list[str | int | None]]]]:
         """Yield the rows [n] that a filter selects, with their vectors [n, d], some at a time.
+
+        Each with its n lists of values of the columns, or no list without `with_columns`.
 
         Raises:
             StoreCorruptError: the collection was dropped.
             MemoryUnavailableError: Milvus does not answer, or refuses.
         """
 
+        kinds = self._kinds if with_columns else []
+        # A text may take as much as a vector of some thousand dimensions.
+        size = self.at_once(dim + LONGEST_TEXT // 2 * len(kinds))
+
         def begin(client: MilvusClient, seconds: float) -> Any:
             return client.query_iterator(
                 self.name,
-                batch_size=self.at_once(dim),
+                batch_size=size,
                 filter=expression,
-                output_fields=["row", "vector"],
+                output_fields=["row", "vector", *fields_of(len(kinds))],
                 timeout=seconds,
                 consistency_level=self._consistency,
             )
@@ -259,7 +299,11 @@ class Collection:
         iterator = self._loaded("return vectors", begin)
         try:
             while entities := self._send("return vectors", lambda _, __: iterator.next()):
-                yield _arrays(entities, dim)
+                values = [
+                    [read_value(entity, number, kind) for number, kind in enumerate(kinds)]
+                    for entity in (entities if kinds else ())
+                ]
+                yield *_arrays(entities, dim), values
         finally:
             iterator.close()
 

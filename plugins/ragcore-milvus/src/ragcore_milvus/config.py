@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from pydantic import ConfigDict, Field, field_validator
 
+from ragcore.filters.predicates import ColumnKind, check_columns
 from ragcore.registry.components import ComponentConfig
 from ragcore.registry.paths import ConfigPath
 
@@ -52,6 +53,18 @@ class MilvusConfig(ComponentConfig):
     build_timeout: float = Field(
         3600.0, gt=0, description="seconds to wait for Milvus to store, index or load a collection"
     )
+
+    columns: dict[str, ColumnKind] = Field(
+        default_factory=dict,
+        description="fields of metadata, text or int, stored with the vectors: filters on them "
+        "alone are evaluated by Milvus",
+    )
+
+    @field_validator("columns")
+    @classmethod
+    def _check_columns(cls, columns: dict[str, ColumnKind]) -> dict[str, ColumnKind]:
+        check_columns(columns)
+        return columns
 
     @field_validator("uri")
     @classmethod

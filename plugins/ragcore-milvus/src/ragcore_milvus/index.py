@@ -7,12 +7,13 @@ the config. Knows the contract of an index and the pointer; `collection.py` know
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import re
 import secrets
 import time
 import weakref
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final
@@ -28,15 +29,18 @@ from ragcore.errors import (
     StoreCorruptError,
     UnsupportedOperation,
 )
+from ragcore.filters.predicates import Predicate, columns_of, metadata_of, predicate_of
 from ragcore.process.fork import new_rlock
 from ragcore.scaling import checked_scale, common_scale, in_range, need_no_scale, scales
 from ragcore.types import Hits
-from ragcore_milvus.collection import Collection
+from ragcore_milvus.collection import LIMIT, Collection
+from ragcore_milvus.columns import condition_of
 from ragcore_milvus.config import MilvusConfig
 from ragcore_milvus.searching import Searcher
-from ragcore_milvus.selection import selections
+from ragcore_milvus.selection import Selection, selections
 
 if TYPE_CHECKING:
+    from ragcore.filters.expressions import Filter
     from ragcore.types import Rows, Vectors
 
 __all__ = ["Milvus"]
@@ -45,6 +49,8 @@ _KIND: Final = "index"
 _USE: Final = "milvus"
 _DIGEST_BYTES: Final = 16
 _NAME: Final = re.compile(r"ragcore_[0-9a-f]{32}")
+_FETCHED: Final = LIMIT // 16
+"""Entities whose metadata one request returns: texts of 32,000 digits would take 32 MB."""
 
 _LOG: Final = logging.getLogger("ragcore.milvus")
 
@@ -86,6 +92,9 @@ class Milvus:
         self, config: MilvusConfig, contents: _Contents, name: str, completed: float | None
     ) -> None:
         self._config = config
+        self.columns = config.columns
+        # Fields with a value that is no column's.
+        self._unfit: frozenset[str] = frozenset()
         self._contents = contents
         self._collection = Collection(config, name, completed)
         self._searcher = Searcher(
@@ -104,7 +113,9 @@ class Milvus:
         self._abandoned: weakref.finalize[..., Milvus] | None = None
         self._lock = new_rlock()
         if config.method == "exact":
-            self.capabilities = type(self).capabilities | {"exact"}
+            self.capabilities = self.capabilities | {"exact"}
+        if config.columns:
+            self.capabilities = self.capabilities | {"where"}
 
     def __len__(self) -> int:
         return self._contents.count
@@ -126,6 +137,15 @@ class Milvus:
             ComponentError: shapes do not fit, a vector is not finite, a row is negative or taken.
             MemoryUnavailableError: Milvus does not answer, or refuses; the index cannot be used
                 any longer.
+        """
+        self.add_with_metadata(rows, vectors, [{}] * len(rows))
+
+    def add_with_metadata(
+        self, rows: Rows, vectors: Vectors, metadata: Sequence[Mapping[str, Any]]
+    ) -> None:
+        """Add vectors, and the values of the config's columns; see `FilteringIndex`.
+
+        Raises as `add` does.
         """
         if self._loaded or self._completed is not None:
             raise UnsupportedOperation.of(self._name, "add")
@@ -149,17 +169,20 @@ class Milvus:
                     f"{self._name} was given a vector that is much longer than the first ones, by "
                     "which all are scaled: build the memory again, with the longest first"
                 )
+            columns, unfit = columns_of(self.columns, metadata)
+            lines = list(zip(*columns, strict=True))
             self._create()
             # What follows may store a part.
             self._broken, self._settled = True, False
-            self._collection.insert(new, stored)
+            self._collection.insert(new, stored, columns)
             self._broken = False
+            self._unfit |= unfit
             self._contents = _Contents(
                 old.dim,
                 old.count + len(new),
                 min(old.first, int(new.min())) if old.count else int(new.min()),
                 max(old.last, int(new.max())),
-                (old.digest + _digest(new, stored)) % (1 << 8 * _DIGEST_BYTES),
+                (old.digest + _digest(new, stored, lines)) % (1 << 8 * _DIGEST_BYTES),
                 scale,
             )
             self._rows.append(new.copy())
@@ -174,11 +197,62 @@ class Milvus:
             StoreCorruptError: the collection was dropped.
             MemoryUnavailableError: Milvus does not answer, or refuses.
         """
-        if k < 1:
-            raise ComponentError(f"{self._name} was asked for {k} hits: ask for 1 or more")
-        values = self._checked(queries)
         contents = self._contents
         chosen = list(selections(contents.first, contents.last, contents.count, allowed))
+        return self._search(queries, k, chosen)
+
+    def expresses(self, where: Filter) -> bool:
+        """Return whether a filter is on columns alone, which have all values of their fields."""
+        return self._predicate(where) is not None
+
+    def search_where(self, queries: Vectors, k: int, where: Filter) -> Hits:
+        """Return the k best rows among those that match a filter, which Milvus evaluates.
+
+        Raises:
+            UnsupportedOperation: the index does not express the filter.
+            ComponentError: k is less than 1, or shapes do not fit.
+            StoreCorruptError: the collection was dropped.
+            MemoryUnavailableError: Milvus does not answer, or refuses.
+        """
+        predicate = self._predicate(where)
+        if predicate is None:
+            raise UnsupportedOperation.of(self._name, "where")
+        contents, condition = self._contents, condition_of(predicate, self.columns)
+        whole = Selection(contents.first, contents.last, whole=True, condition=condition)
+        return self._search(queries, k, [whole])
+
+    def metadata(self, rows: Rows) -> list[dict[str, Any]]:
+        """Return the columns of rows [n] as metadata; see `FilteringIndex`.
+
+        Raises:
+            ComponentError: a row is not there.
+            StoreCorruptError: the collection was dropped.
+            MemoryUnavailableError: Milvus does not answer, or refuses.
+        """
+        rows = np.asarray(rows, np.int64)
+        if not self.columns or not len(rows):
+            return [{} for _ in range(len(rows))]
+        self._settle()
+        contents, found = self._contents, dict[int, list[str | int | None]]()
+        distinct = np.unique(rows)
+        for start in range(0, len(distinct), _FETCHED):
+            part = distinct[start : start + _FETCHED]
+            for selection in selections(contents.first, contents.last, contents.count, part):
+                found |= self._collection.values(selection.expression or "row >= 0")
+        missing = [row for row in distinct.tolist() if row not in found]
+        if missing:
+            raise ComponentError(f"{self._name} has no row {missing[0]}")
+        return metadata_of(self.columns, [found[row] for row in rows.tolist()], self._unfit)
+
+    def _predicate(self, where: Filter) -> Predicate | None:
+        """Return a filter as conditions on columns; None where they cannot say what it means."""
+        columns = {field: kind for field, kind in self.columns.items() if field not in self._unfit}
+        return predicate_of(where, columns)
+
+    def _search(self, queries: Vectors, k: int, chosen: list[Selection]) -> Hits:
+        if k < 1:
+            raise ComponentError(f"{self._name} was asked for {k} hits: ask for 1 or more")
+        values, contents = self._checked(queries), self._contents
         if not len(values) or not contents.count or not chosen:
             return Hits.empty(len(values), k)
         self._settle()
@@ -264,6 +338,7 @@ class Milvus:
             contents = _contents(details)
             completed = float(details["completed"])
             identity = str(details["database"])
+            unfit = frozenset(map(str, details.get("unfit", ())))
         wanted = _built(config)
         if built != wanted:
             raise MemoryMismatchError(
@@ -272,7 +347,7 @@ class Milvus:
             )
         loaded = cls.__new__(cls)
         loaded._adopt(config, contents, _checked_name(pointer), completed)
-        loaded._identity = identity
+        loaded._identity, loaded._unfit = identity, unfit
         loaded._loaded = True
         return loaded
 
@@ -295,9 +370,10 @@ class Milvus:
                 self._refuse_contents(f"{stored} entities, not {contents.count}")
             return
         count = digest = 0
-        for rows, vectors in self._collection.pages("", contents.dim):
+        pages = self._collection.pages("", contents.dim, with_columns=bool(self.columns))
+        for rows, vectors, values in pages:
             count += len(rows)
-            digest = (digest + _digest(rows, vectors)) % (1 << 8 * _DIGEST_BYTES)
+            digest = (digest + _digest(rows, vectors, values)) % (1 << 8 * _DIGEST_BYTES)
         if (count, digest) != (contents.count, contents.digest):
             self._refuse_contents(
                 f"{count} entities with digest {digest:032x}, not {contents.count} with "
@@ -368,6 +444,8 @@ class Milvus:
                 "scale": contents.scale,
                 "completed": self._completed,
             }
+            if self._unfit:
+                details["unfit"] = sorted(self._unfit)
         return RemotePointer(_KIND, _USE, self._collection.name, details)
 
     def _checked(self, vectors: Vectors) -> Vectors:
@@ -409,9 +487,12 @@ class Milvus:
 
 def _built(config: MilvusConfig) -> dict[str, Any]:
     """Return the settings that a collection depends on."""
+    # Pairs, since their order counts, which that of mappings does not.
+    columns = {"columns": [list(pair) for pair in config.columns.items()]} if config.columns else {}
     if config.method == "exact":
-        return {"method": "exact"}
-    return {"method": "hnsw", "m": config.m, "ef_construction": config.ef_construction}
+        return {"method": "exact", **columns}
+    graph = {"m": config.m, "ef_construction": config.ef_construction}
+    return {"method": "hnsw", **graph, **columns}
 
 
 def _checked_name(pointer: RemotePointer) -> str:
@@ -463,14 +544,18 @@ def _contents(details: Mapping[str, Any]) -> _Contents:
     return contents
 
 
-def _digest(rows: Rows, vectors: Vectors) -> int:
-    """Return the sum of a digest of each row and its vector, in any order."""
+def _digest(
+    rows: Rows, vectors: Vectors, columns: Sequence[Sequence[str | int | None]] = ()
+) -> int:
+    """Return the sum of a digest of each row, its vector and its columns' values, in any order."""
     total = 0
     numbers = np.ascontiguousarray(rows, "<i8")
     values = np.ascontiguousarray(vectors, "<f4")
-    for row, vector in zip(numbers, values, strict=True):
-        both = hashlib.blake2b(row.tobytes() + vector.tobytes(), digest_size=_DIGEST_BYTES)
-        total += int.from_bytes(both.digest(), "little")
+    # None: as in collections that have no columns.
+    texts = [json.dumps(list(each)).encode() for each in columns] or [b""] * len(numbers)
+    for row, vector, text in zip(numbers, values, texts, strict=True):
+        whole = hashlib.blake2b(row.tobytes() + vector.tobytes() + text, digest_size=_DIGEST_BYTES)
+        total += int.from_bytes(whole.digest(), "little")
     return total
 
 

@@ -104,8 +104,8 @@ class Searcher:
         expression = selection.expression
         scores, rows = self.collection.search(queries, limit, expression, ef=max(self.ef, limit))
         short = rows[:, -1] == MISSING_ROW  # [B]
-        if short.any() and selection.listed is not None:
-            # Some of those listed may not be in this collection.
+        if short.any() and selection.may_lack_some:
+            # Some of those listed may not be in this collection, or not match the condition.
             limit = min(limit, self.collection.count(expression))
             short &= _counts(rows) < limit
         if short.any():
@@ -123,7 +123,7 @@ class Searcher:
     def _compared(self, queries: Vectors, k: int, selection: Selection) -> Found:
         """Compare all vectors of a selection, in this process; return the best [B, n]."""
         best: Found = _nothing(len(queries))
-        for rows, vectors in self.collection.pages(selection.expression, queries.shape[1]):
+        for rows, vectors, _ in self.collection.pages(selection.expression, queries.shape[1]):
             scores = queries @ vectors.T  # [B, n]
             page = (scores, np.broadcast_to(rows, scores.shape))
             best = _merged([best, page], k)

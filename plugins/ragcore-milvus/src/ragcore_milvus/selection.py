@@ -33,6 +33,7 @@ class Selection:
         whole: whether all rows of the collection lie between them.
         listed: int64 [n], ascending, the only ones; None for all.
         without: int64 [n], ascending, those to leave out.
+        condition: an expression that must be true of each; empty for none.
     """
 
     first: int
@@ -40,6 +41,12 @@ class Selection:
     whole: bool = False
     listed: Rows | None = None
     without: Rows = field(default_factory=lambda: _NO_ROWS)
+    condition: str = ""
+
+    @property
+    def may_lack_some(self) -> bool:
+        """Whether there may be fewer than `most`."""
+        return self.listed is not None or bool(self.condition)
 
     @property
     def most(self) -> int:
@@ -56,6 +63,8 @@ class Selection:
         parts = [] if self.whole else [f"row >= {self.first}", f"row <= {self.last}"]
         if len(self.without):
             parts.append(f"row not in {_written(self.without)}")
+        if self.condition:
+            parts.append(self.condition)
         return " and ".join(parts)
 
     def halves(self) -> tuple[Selection, Selection]:
@@ -67,8 +76,8 @@ class Selection:
         end = (self.first + self.last) // 2
         cut = int(np.searchsorted(self.without, end, "right"))
         return (
-            Selection(self.first, end, without=self.without[:cut]),
-            Selection(end + 1, self.last, without=self.without[cut:]),
+            Selection(self.first, end, without=self.without[:cut], condition=self.condition),
+            Selection(end + 1, self.last, without=self.without[cut:], condition=self.condition),
         )
 
 

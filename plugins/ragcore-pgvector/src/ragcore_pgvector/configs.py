@@ -9,6 +9,7 @@ from urllib.parse import unquote
 
 from pydantic import ConfigDict, Field, StringConstraints, field_validator, model_validator
 
+from ragcore.filters.predicates import ColumnKind, check_columns
 from ragcore.registry.components import ComponentConfig
 
 __all__ = ["DatabaseConfig", "PgvectorConfig"]
@@ -91,6 +92,18 @@ class PgvectorConfig(DatabaseConfig):
     ef_search: int = Field(
         100, ge=1, le=1000, description="candidates of a search, which may differ from build time"
     )
+
+    columns: dict[str, ColumnKind] = Field(
+        default_factory=dict,
+        description="fields of metadata, text or int, stored with the vectors: filters on them "
+        "alone are evaluated by the database",
+    )
+
+    @field_validator("columns")
+    @classmethod
+    def _check_columns(cls, columns: dict[str, ColumnKind]) -> dict[str, ColumnKind]:
+        check_columns(columns)
+        return columns
 
     @model_validator(mode="after")
     def _check_graph(self) -> Self:

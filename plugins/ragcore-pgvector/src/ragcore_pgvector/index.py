@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import weakref
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 
@@ -23,17 +24,20 @@ from ragcore.errors import (
     RagcoreError,
     UnsupportedOperation,
 )
+from ragcore.filters.predicates import Predicate, columns_of, metadata_of, predicate_of
 from ragcore.types import MISSING_ROW, Hits
+from ragcore_pgvector.conditions import Condition, condition_of
 from ragcore_pgvector.configs import PgvectorConfig
 from ragcore_pgvector.database import database_of
 from ragcore_pgvector.leases import leases_of
-from ragcore_pgvector.tables import Finished, Tables, checked_name, new_name
+from ragcore_pgvector.tables import Finished, Tables, checked_name, column, new_name
 from ragcore_pgvector.wire import row_array, vector_array, vectors_in
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from ragcore.contracts import Capability
+    from ragcore.filters.expressions import Filter
     from ragcore.types import Rows, Vectors
 
 __all__ = ["Pgvector"]
@@ -81,6 +85,9 @@ class Pgvector:
                 )
             )
         self.capabilities = capabilities_of(config)
+        self.columns = config.columns
+        # Fields with a value that is no column's.
+        self._unfit: frozenset[str] = frozenset()
         self._config = config
         self._dim = dim
         self._tables = Tables(database_of(config, _settings(config)), config)
@@ -106,6 +113,16 @@ class Pgvector:
         Raises:
             ComponentError: the vectors have another length, or a row is there already.
         """
+        self.add_with_metadata(rows, vectors, [{}] * len(rows))
+
+    def add_with_metadata(
+        self, rows: Rows, vectors: Vectors, metadata: Sequence[Mapping[str, Any]]
+    ) -> None:
+        """Add vectors, and the values of the config's columns; see `FilteringIndex`.
+
+        Raises:
+            ComponentError: the vectors have another length, or a row is there already.
+        """
         rows = np.asarray(rows, np.int64)
         vectors = self._checked(vectors, len(rows))
         if not len(rows):
@@ -117,8 +134,53 @@ class Pgvector:
                 f"index {_USE!r}: a vector has a number above {_LARGEST_HALF:,.0f}, which 16 bits "
                 "do not hold: set half: false"
             )
-        self._tables.add(self._own_table(), rows, vectors, half=self._config.half)
+        values, unfit = columns_of(self.columns, metadata)
+        self._tables.add(self._own_table(), rows, vectors, values, half=self._config.half)
         self._count += len(rows)
+        self._unfit |= unfit
+
+    def metadata(self, rows: Rows) -> list[dict[str, Any]]:
+        """Return the columns of rows [n] as metadata; see `FilteringIndex`.
+
+        Raises:
+            ComponentError: a row is not there.
+        """
+        rows = np.asarray(rows, np.int64)
+        if not self.columns or not len(rows):
+            return [{} for _ in range(len(rows))]
+        if self._name is None:
+            raise ComponentError(f"index {_USE!r} has no row {rows[0]}: it is empty")
+        names = ", ".join(column(number) for number in range(len(self.columns)))
+        statement = (
+            f"select {names} from unnest(%b::bigint[]) with ordinality a(row, number) "
+            f"join {self._tables.path(self._name)} t using (row) order by a.number"
+        ).encode()
+        found = self._tables.database.read(
+            lambda connection: connection.execute(
+                statement, [row_array(rows)], binary=True
+            ).fetchall(),
+            timeout=self._config.build_timeout,
+        )
+        if len(found) < len(rows):
+            raise ComponentError(f"index {_USE!r} has {len(found)} of {len(rows)} rows asked for")
+        return metadata_of(self.columns, found, self._unfit)
+
+    def expresses(self, where: Filter) -> bool:
+        """Return whether a filter is on columns alone, which have all values of their fields."""
+        return self._predicate(where) is not None
+
+    def search_where(self, queries: Vectors, k: int, where: Filter) -> Hits:
+        """Find the k best rows among those that match a filter, which the database evaluates.
+
+        Raises:
+            UnsupportedOperation: the index does not express the filter.
+            ComponentError: k is less than 1, or the queries have another length.
+            MemoryUnavailableError: the database does not answer.
+        """
+        predicate = self._predicate(where)
+        if predicate is None:
+            raise UnsupportedOperation.of(f"index {_USE!r}", "where")
+        return self._search(queries, k, condition_of(predicate, self.columns), self._count, True)
 
     def search(self, queries: Vectors, k: int, *, allowed: Rows | None = None) -> Hits:
         """Find the k rows of highest inner product for each of queries [B, d], ties by row.
@@ -130,27 +192,12 @@ class Pgvector:
             ComponentError: k is less than 1, or the queries have another length.
             MemoryUnavailableError: the database does not answer.
         """
-        if k < 1:
-            raise ComponentError(f"index {_USE!r} was asked for {k} hits: ask for 1 or more")
-        queries = self._checked(queries, len(queries))
-        rows = np.full((len(queries), k), MISSING_ROW, np.int64)
-        scores = np.full((len(queries), k), -np.inf, np.float32)
-        if allowed is not None:
-            allowed = np.unique(np.asarray(allowed, np.int64))
-        available = self._count if allowed is None else len(allowed)
-        if self._name is None or not available or not len(queries):
-            return Hits(rows, scores)
-        self._lease()
-        depth = min(k, available)
-        by_graph = self._walks(allowed)
-        everyone = np.arange(len(queries))
-        self._fill(rows, scores, everyone, queries, depth, allowed, by_graph)
-        if by_graph and self._finished is not None:
-            short = np.flatnonzero((rows[:, :depth] == MISSING_ROW).any(axis=1))
-            if len(short):
-                rows[short], scores[short] = MISSING_ROW, -np.inf
-                self._fill(rows, scores, short, queries[short], depth, allowed, False)
-        return Hits(rows, scores)
+        if allowed is None:
+            return self._search(queries, k, None, self._count, True)
+        allowed = np.unique(np.asarray(allowed, np.int64))
+        few = len(allowed) <= max(_FEW_ALLOWED, self._count // 20)
+        condition = Condition("t.row = any(%b::bigint[])", (row_array(allowed),), is_list=True)
+        return self._search(queries, k, condition, len(allowed), not few)
 
     def remove(self, rows: Rows) -> None:
         """Refuse: a table never changes, and a memory hides rows by itself.
@@ -205,6 +252,13 @@ class Pgvector:
                 bool(details["half"]),
             )
             identity = str(details["database"])
+            columns = dict(details.get("columns", {}))
+            unfit = frozenset(map(str, details.get("unfit", ())))
+        if list(columns.items()) != list(config.columns.items()):
+            raise MemoryMismatchError(
+                f"{folder} was built with columns: {columns}, but the index in use has "
+                f"{config.columns}: set them as they were, in their order, or rebuild the memory"
+            )
         if finished.half != config.half or (config.method, finished.method) == ("hnsw", "exact"):
             raise MemoryMismatchError(
                 f"{folder} was built with method: {finished.method}, half: "
@@ -212,7 +266,7 @@ class Pgvector:
                 f"half: {str(config.half).lower()}: set these as they were, or rebuild the memory"
             )
         loaded = cls(config, dim=finished.dim)
-        loaded._name = checked_name(pointer.name)
+        loaded._name, loaded._unfit = checked_name(pointer.name), unfit
         loaded._count, loaded._finished, loaded._identity = finished.rows, finished, identity
         return loaded
 
@@ -228,7 +282,7 @@ class Pgvector:
             return
         self._tables.extension()
         _check_identity(self._tables, self._identity)
-        self._tables.check(self._name, self._finished, full=full)
+        self._tables.check(self._name, self._finished, len(self.columns), full=full)
 
     @classmethod
     def drop(cls, folder: Path, config: PgvectorConfig) -> bool:
@@ -254,7 +308,8 @@ class Pgvector:
         if self._finalizer is not None:
             self._finalizer.detach()
         self._finalizer = weakref.finalize(self, _drop_unsaved, self._tables, name, os.getpid())
-        self._tables.create(name, self._dim, half=self._config.half, copied=copied)
+        kinds = list(self.columns.values())
+        self._tables.create(name, self._dim, kinds, half=self._config.half, copied=copied)
         self._name, self._finished = name, None
         return name
 
@@ -268,6 +323,9 @@ class Pgvector:
                 "method": finished.method,
                 "half": finished.half,
             }
+            # Pointers of memories without columns are as they were before there were any.
+            if self.columns:
+                details |= {"columns": dict(self.columns), "unfit": sorted(self._unfit)}
         return RemotePointer("index", _USE, name, details)
 
     def _lease(self) -> None:
@@ -282,11 +340,41 @@ class Pgvector:
         else:
             leases.refresh()
 
-    def _walks(self, allowed: Rows | None) -> bool:
-        """Return whether the graph is searched, not all vectors."""
-        if self._config.method == "exact":
-            return False
-        return allowed is None or len(allowed) > max(_FEW_ALLOWED, self._count // 20)
+    def _predicate(self, where: Filter) -> Predicate | None:
+        """Return a filter as conditions on columns; None where they cannot say what it means."""
+        columns = {field: kind for field, kind in self.columns.items() if field not in self._unfit}
+        return predicate_of(where, columns)
+
+    def _search(
+        self, queries: Vectors, k: int, condition: Condition | None, available: int, many: bool
+    ) -> Hits:
+        """Find the k best rows for each of queries [B, d].
+
+        Args:
+            queries: float32 [B, d].
+            k: hits per query.
+            condition: which rows may be found; None for all.
+            available: how many these are at most.
+            many: whether they are too many to be compared one by one, if there is a graph.
+        """
+        if k < 1:
+            raise ComponentError(f"index {_USE!r} was asked for {k} hits: ask for 1 or more")
+        queries = self._checked(queries, len(queries))
+        rows = np.full((len(queries), k), MISSING_ROW, np.int64)
+        scores = np.full((len(queries), k), -np.inf, np.float32)
+        if self._name is None or not available or not len(queries):
+            return Hits(rows, scores)
+        self._lease()
+        depth = min(k, available)
+        by_graph = many and self._config.method != "exact"
+        everyone = np.arange(len(queries))
+        self._fill(rows, scores, everyone, queries, depth, condition, by_graph)
+        if by_graph and self._finished is not None:
+            short = np.flatnonzero((rows[:, :depth] == MISSING_ROW).any(axis=1))
+            if len(short):
+                rows[short], scores[short] = MISSING_ROW, -np.inf
+                self._fill(rows, scores, short, queries[short], depth, condition, False)
+        return Hits(rows, scores)
 
     def _fill(
         self,
@@ -295,7 +383,7 @@ class Pgvector:
         asked: npt.NDArray[np.int64],
         queries: Vectors,
         depth: int,
-        allowed: Rows | None,
+        allowed: Condition | None,
         by_graph: bool,
     ) -> None:
         """Search queries [b, d], and put what is found into the rows `asked` of rows and scores."""
@@ -310,14 +398,14 @@ class Pgvector:
         opening = f"with q as (select * from unnest(%b::{schema}.vector[]) "
         opening += "with ordinality q(vector, number))"
         if allowed is not None:
-            parameters.append(row_array(allowed))
-            if by_graph:
-                condition = "where t.row = any(%b::bigint[])"
+            parameters += allowed.parameters
+            if by_graph or not allowed.is_list:
+                condition = f"where {allowed.sql}"
             else:
                 # Read once, however many queries there are.
                 opening += (
                     f", t as materialized (select t.row, t.embedding from {table} t "
-                    "where t.row = any(%b::bigint[]))"
+                    f"where {allowed.sql})"
                 )
                 source = "t"
         # A sum is no order that the graph has, so that it is not used where all are compared.
@@ -382,6 +470,8 @@ def capabilities_of(config: PgvectorConfig) -> frozenset[Capability]:
         capabilities |= {"vectors"}
         if config.method == "exact":
             capabilities |= {"exact"}
+    if config.columns:
+        capabilities |= {"where"}
     return frozenset(capabilities)
 
 

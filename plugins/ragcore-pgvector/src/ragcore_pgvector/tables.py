@@ -1,7 +1,8 @@
 """Tables of vectors in a schema: how they are made, filled, finished, checked and dropped.
 
     ragcore.segments    one row for each finished table: how many rows, their digest, the method
-    ragcore.v_…         row bigint primary key, embedding vector(d) or halfvec(d)
+    ragcore.v_…         row bigint primary key, embedding vector(d) or halfvec(d); and c0, c1, …,
+                        text or bigint, for the fields of metadata that the config names
 
 A finished table never changes, so that readers need the right to SELECT alone. Knows SQL; knows
 nothing of searching.
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import re
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -25,9 +27,10 @@ from ragcore_pgvector.schema import Schema
 from ragcore_pgvector.wire import COPY_END, COPY_HEADER, copied_rows
 
 if TYPE_CHECKING:
+    from ragcore.filters.predicates import ColumnKind
     from ragcore.types import Rows, Vectors
 
-__all__ = ["Extension", "Finished", "Tables", "checked_name", "new_name"]
+__all__ = ["Extension", "Finished", "Tables", "checked_name", "column", "new_name"]
 
 _OLDEST: Final = (0, 8)
 _SEGMENT_COLUMNS: Final = (
@@ -79,6 +82,11 @@ def checked_name(name: str) -> str:
             f"{name[:80]!r} is no table of vectors: restore the version's files, or build it again"
         )
     return name
+
+
+def column(number: int) -> str:
+    """Return what the column of a config's field of this number is called."""
+    return f"c{number}"
 
 
 class Tables:
@@ -135,34 +143,54 @@ class Tables:
         self.extension()
         return self.schema.prepare({"segments": _SEGMENT_COLUMNS})
 
-    def create(self, name: str, dim: int, *, half: bool, copied: str | None) -> None:
-        """Make a table, empty or with the rows of another."""
+    def create(
+        self,
+        name: str,
+        dim: int,
+        columns: Sequence[ColumnKind],
+        *,
+        half: bool,
+        copied: str | None,
+    ) -> None:
+        """Make a table, empty or with the rows of another that has the same columns."""
         kind = f'"{self.extension().schema}".{"halfvec" if half else "vector"}({dim})'
         plain = dim * (2 if half else 4) <= _PLAIN
         storage = "plain" if plain else "external"
+        # Texts compare by code point, whatever the language of the database is.
+        types = {"text": 'text collate "C"', "int": "bigint"}
+        more = "".join(f", {column(i)} {types[each]}" for i, each in enumerate(columns))
 
         def make(connection: Connection[Any]) -> None:
             connection.execute(
                 f"create table {self.path(name)} "
-                f"(row bigint primary key, embedding {kind} storage {storage} not null)"
+                f"(row bigint primary key, embedding {kind} storage {storage} not null{more})"
             )
             if copied is not None:
                 connection.execute(
-                    f"insert into {self.path(name)} select row, embedding from {self.path(copied)}"
+                    f"insert into {self.path(name)} select * from {self.path(copied)}"
                 )
 
         self.database.change(make, timeout=self._build_timeout)
 
-    def add(self, name: str, rows: Rows, vectors: Vectors, *, half: bool) -> None:
-        """Add vectors [n, d] under rows [n]: all or none.
+    def add(
+        self,
+        name: str,
+        rows: Rows,
+        vectors: Vectors,
+        columns: Sequence[Sequence[str | int | None]] = (),
+        *,
+        half: bool,
+    ) -> None:
+        """Add vectors [n, d] under rows [n], with n values for each column: all or none.
 
         Raises:
             ComponentError: a row is there already.
         """
-        data = copied_rows(rows, vectors, half=half)
+        data = copied_rows(rows, vectors, columns, half=half)
+        names = "".join(f", {column(number)}" for number in range(len(columns)))
 
         def copy(connection: Connection[Any]) -> None:
-            statement = f"copy {self.path(name)} (row, embedding) from stdin (format binary)"
+            statement = f"copy {self.path(name)} (row, embedding{names}) from stdin (format binary)"
             try:
                 with connection.cursor().copy(statement) as copying:
                     copying.write(COPY_HEADER)
@@ -191,7 +219,7 @@ class Tables:
                     f"with (m = {config.m}, ef_construction = {config.ef_construction})"
                 )
             connection.execute(f"analyze {self.path(name)}")
-            count, digest = self._digest(connection, name, config.half)
+            count, digest = self._digest(connection, name, config.half, len(config.columns))
             if count != rows:
                 raise StoreError(
                     f"{self.database.name}: table {name} has {count} rows, and {rows} were added: "
@@ -207,8 +235,8 @@ class Tables:
 
         return self.database.change(make, timeout=self._build_timeout)
 
-    def check(self, name: str, expected: Finished, *, full: bool) -> None:
-        """Compare a table with what a version says of it.
+    def check(self, name: str, expected: Finished, columns: int, *, full: bool) -> None:
+        """Compare a table, which has so many columns, with what a version says of it.
 
         Raises:
             StoreCorruptError: it is missing, or differs.
@@ -231,7 +259,7 @@ class Tables:
             )
         if full:
             count, digest = self.database.read(
-                lambda connection: self._digest(connection, name, expected.half),
+                lambda connection: self._digest(connection, name, expected.half, columns),
                 timeout=self._build_timeout,
             )
             if (count, digest) != (expected.rows, expected.digest):
@@ -267,9 +295,14 @@ class Tables:
         )
         return [each.encode() for each in statements]
 
-    def _digest(self, connection: Connection[Any], name: str, half: bool) -> tuple[int, str]:
+    def _digest(
+        self, connection: Connection[Any], name: str, half: bool, columns: int
+    ) -> tuple[int, str]:
         """Count rows, and add up a hash of each, so that their order does not count."""
         sent = f'"{self.extension().schema}".{"halfvec" if half else "vector"}_send(embedding)'
+        if columns:
+            names = ", ".join(map(column, range(columns)))
+            sent += f" || record_send(row({names}))"
         row = connection.execute(
             "select count(*), coalesce(sum(('x' || encode(substring(sha256("
             f"int8send(row) || {sent}) from 1 for 7), 'hex'))::bit(56)::bigint), 0)::text "

@@ -7,6 +7,7 @@ and `halfvec_recv`: the number of dimensions, two bytes of zero, then the number
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -70,8 +71,21 @@ def vector_array(vectors: Vectors, type_number: int) -> BinaryArray:
     return BinaryArray(_array_header(len(vectors), type_number) + items.tobytes())
 
 
-def copied_rows(rows: Rows, vectors: Vectors, *, half: bool) -> bytes:
-    """Return rows [n] and their vectors [n, d] as tuples of COPY, without header and end."""
+def copied_rows(
+    rows: Rows,
+    vectors: Vectors,
+    columns: Sequence[Sequence[str | int | None]] = (),
+    *,
+    half: bool,
+) -> bytes:
+    """Return rows [n] and their vectors [n, d] as tuples of COPY, without header and end.
+
+    Args:
+        rows: int64 [n].
+        vectors: float32 [n, d].
+        columns: further ones of text or bigint, n values each; None for NULL.
+        half: whether a number has 16 bits.
+    """
     number = ">f2" if half else ">f4"
     fields: list[Any] = [
         ("fields", ">i2"),
@@ -81,9 +95,27 @@ def copied_rows(rows: Rows, vectors: Vectors, *, half: bool) -> bytes:
         *_vector_fields(vectors.shape[1], number),
     ]
     items = np.empty(len(rows), fields)
-    items["fields"], items["row_bytes"], items["row"] = 2, 8, rows
+    items["fields"], items["row_bytes"], items["row"] = 2 + len(columns), 8, rows
     _fill(items, vectors)
-    return items.tobytes()
+    data = items.tobytes()
+    if not columns:
+        return data
+    size = items.dtype.itemsize
+    parts: list[bytes] = []
+    for i, values in enumerate(zip(*columns, strict=True)):
+        parts.append(data[i * size : (i + 1) * size])
+        parts += map(_field, values)
+    return b"".join(parts)
+
+
+def _field(value: str | int | None) -> bytes:
+    """Return a field of a tuple: the number of its bytes, and these."""
+    if value is None:
+        return struct.pack(">i", -1)
+    if isinstance(value, int):
+        return struct.pack(">iq", 8, value)
+    data = value.encode("utf-8")
+    return struct.pack(">i", len(data)) + data
 
 
 def vectors_in(data: bytes, dim: int) -> Vectors:
