@@ -81,7 +81,6 @@ def test_a_server_that_cannot_be_reached_is_named_in_time(
 
 
 @pytest.mark.engines
-@pytest.mark.xdist_group("own-milvus")
 def test_threads_survive_a_server_that_is_killed_and_started_again(
     own: MilvusServer, tmp_path: Path
 ) -> None:
@@ -120,7 +119,6 @@ def test_threads_survive_a_server_that_is_killed_and_started_again(
 
 
 @pytest.mark.engines
-@pytest.mark.xdist_group("own-milvus")
 def test_a_server_that_stands_still_is_waited_for_once_more(
     own: MilvusServer, tmp_path: Path
 ) -> None:
@@ -140,7 +138,6 @@ def test_a_server_that_stands_still_is_waited_for_once_more(
 
 
 @pytest.mark.engines
-@pytest.mark.xdist_group("own-milvus")
 @pytest.mark.usefixtures("plugins")
 def test_a_server_that_is_lost_during_a_build_leaves_nothing_behind(
     own: MilvusServer, tmp_path: Path
@@ -172,7 +169,6 @@ def test_a_server_that_is_lost_during_a_build_leaves_nothing_behind(
 
 
 @pytest.mark.engines
-@pytest.mark.xdist_group("own-milvus")
 def test_another_database_is_not_mistaken_for_the_one_of_the_pointer(
     own: MilvusServer, uri: str, tmp_path: Path
 ) -> None:
@@ -189,7 +185,6 @@ def test_another_database_is_not_mistaken_for_the_one_of_the_pointer(
 
 
 @pytest.mark.engines
-@pytest.mark.xdist_group("own-milvus")
 def test_a_token_is_used_and_is_nowhere_to_be_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
