@@ -25,7 +25,7 @@ test-fast: $(VENV)/.test
 # Fresh environments, browsers, llama.cpp, Milvus, and servers and programs of several processes, alone on
 # the machine. Tests of what is not there are skipped, with the reason.
 test-engines: $(VENV)/.engines
-	$(BIN)/python -m pytest tests/install -m install -n auto --maxprocesses 4 --dist loadfile
+	$(BIN)/python -m pytest tests/install tests/cli/test_plugin.py -m install -n auto --maxprocesses 4 --dist loadfile
 	$(BIN)/python -m pytest -m engines -rs --ignore=plugins/ragcore-milvus
 	$(BIN)/python -m pytest plugins/ragcore-llamacpp -rs
 	# These wait for Milvus, which loads a collection in seconds: many at the same time cost little.
