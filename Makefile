@@ -19,20 +19,21 @@ demo: $(VENV)/.demo
 	    $(if $(MODEL),--model '$(MODEL)') $(if $(NAME),--model-name '$(NAME)')
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal -m "not engines"
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal -m "not engines and not install"
 
-# The inner loop: leaves out contract suites and fresh environments.
+# The inner loop: leaves out contract suites too.
 test-fast: $(VENV)/.test
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal \
 	    -m "not engines and not install and not contract"
 
-# Browsers, llama.cpp, Milvus and servers of several processes, alone on the machine. Tests of what is not
-# there are skipped, with the reason.
+# Fresh environments, browsers, llama.cpp, Milvus, and servers and programs of several processes, alone on
+# the machine. Tests of what is not there are skipped, with the reason.
 test-engines: $(VENV)/.engines
+	$(BIN)/python -m pytest tests/install tests/cli/test_plugin.py -m install -n auto --maxprocesses 4 --dist loadfile
 	$(BIN)/python -m pytest -m engines -rs --ignore=plugins/ragcore-milvus
 	$(BIN)/python -m pytest plugins/ragcore-llamacpp -rs
 	# These wait for Milvus, which loads a collection in seconds: many at the same time cost little.
-	$(BIN)/python -m pytest plugins/ragcore-milvus -m engines -rs -n 8 --dist loadgroup
+	$(BIN)/python -m pytest plugins/ragcore-milvus -m engines -rs -n 8
 
 # The plugin ragcore-transformers against what its libraries will release next, in its own environment.
 test-prereleases: VENV = .venv-prereleases

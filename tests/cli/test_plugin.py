@@ -81,6 +81,7 @@ def test_a_faulty_request_is_an_error(capsys, arguments, message):
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.install
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_new_plugin_passes_its_own_tests(kind, tmp_path, capsys):
     registered = kind.removeprefix("text-")

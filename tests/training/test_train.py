@@ -179,6 +179,7 @@ def test_micro_batches_give_the_loss_of_the_batch(pipeline, loss):
     assert parts == pytest.approx(whole, abs=1e-4)
 
 
+@pytest.mark.engines
 def test_two_processes_have_the_losses_and_gradients_of_one(pipeline):
     """Over gloo; each has half of every batch."""
     settings = ["train.dropout=0", "train.passage_dropout=0.3", "train.max_grad_norm=1000"]

@@ -52,6 +52,23 @@ def pytest_configure_node(node: Any) -> None:
         node.workerinput["milvus"] = _shared()
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Leave the tests that kill a server of their own to one process, which starts one for all.
+
+    While it is down, no other one of this run may start, and take its ports. The marker
+    `xdist_group` is for this, but pytest-xdist 3.8 does not see it with pytest 9.2.
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByServer(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return file if file.endswith("/test_failures.py") else nodeid
+
+    return ByServer(config, log)
+
+
 def pytest_unconfigure() -> None:
     """Stop the server."""
     _OPEN.close()

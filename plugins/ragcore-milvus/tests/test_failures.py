@@ -82,7 +82,6 @@ def test_a_server_that_cannot_be_reached_is_named_in_time(
 
 
 @pytest.mark.engines
-@pytest.mark.xdist_group("own-milvus")
 def test_threads_survive_a_server_that_is_killed_and_started_again(
     own: MilvusServer, tmp_path: Path
 ) -> None:
@@ -121,7 +120,6 @@ def test_threads_survive_a_server_that_is_killed_and_started_again(
 
 
 @pytest.mark.engines
-@pytest.mark.xdist_group("own-milvus")
 def test_a_server_that_stands_still_is_waited_for_once_more(
     own: MilvusServer, tmp_path: Path
 ) -> None:
@@ -141,7 +139,6 @@ def test_a_server_that_stands_still_is_waited_for_once_more(
 
 
 @pytest.mark.engines
-@pytest.mark.xdist_group("own-milvus")
 def test_threads_that_connect_to_a_server_which_stands_still_fail_together(
     own: MilvusServer, tmp_path: Path
 ) -> None:
@@ -173,7 +170,6 @@ def test_threads_that_connect_to_a_server_which_stands_still_fail_together(
 
 
 @pytest.mark.engines
-@pytest.mark.xdist_group("own-milvus")
 def test_an_index_that_another_program_dropped_is_damage(own: MilvusServer, tmp_path: Path) -> None:
     index = saved(own, tmp_path / "saved")
     client = MilvusClient(own.uri)
@@ -191,7 +187,6 @@ def test_an_index_that_another_program_dropped_is_damage(own: MilvusServer, tmp_
 
 
 @pytest.mark.engines
-@pytest.mark.xdist_group("own-milvus")
 @pytest.mark.usefixtures("plugins")
 def test_a_server_that_is_lost_during_a_build_leaves_nothing_behind(
     own: MilvusServer, tmp_path: Path
@@ -223,7 +218,6 @@ def test_a_server_that_is_lost_during_a_build_leaves_nothing_behind(
 
 
 @pytest.mark.engines
-@pytest.mark.xdist_group("own-milvus")
 def test_another_database_is_not_mistaken_for_the_one_of_the_pointer(
     own: MilvusServer, uri: str, tmp_path: Path
 ) -> None:
@@ -240,7 +234,6 @@ def test_another_database_is_not_mistaken_for_the_one_of_the_pointer(
 
 
 @pytest.mark.engines
-@pytest.mark.xdist_group("own-milvus")
 def test_a_token_is_used_and_is_nowhere_to_be_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

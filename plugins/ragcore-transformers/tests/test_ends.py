@@ -125,12 +125,18 @@ def test_one_end_token_changes_nothing() -> None:
     assert EndTokens.of(3, [3, 7, 1, -4], 5) == EndTokens(3, (1,))
 
 
+@pytest.fixture(scope="module")
+def several_ends(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model with room for several passages in a prompt."""
+    return save("llama", tmp_path_factory.mktemp("ends"), max_position_embeddings=512)
+
+
 class TestLlamaWithSeveralEnds(GeneratorSuite):
+    # One folder for all laws: an equal spec is built once.
     @pytest.fixture
-    def component(self, tmp_path: Path) -> ComponentSpec:
+    def component(self, several_ends: Path) -> ComponentSpec:
         config = Causal.Config(
-            # Room for several passages in a prompt.
-            model=str(save("llama", tmp_path, max_position_embeddings=512)),
+            model=str(several_ends),
             template="{title} {text} {question}\n",
             template_without_passage="{question}\n",
         )
