@@ -162,7 +162,7 @@ def _use_scratch(index: Index, folder: Path) -> None:
     One in a database keeps its vectors there. The folder goes before the version is in place, and
     a pointer in it would go without its table.
     """
-    if supports(index, ScratchUser) and "remote" not in index.capabilities:
+    if "remote" not in index.capabilities and supports(index, ScratchUser):
         folder.mkdir(parents=True)
         index.use_scratch(folder)
 
