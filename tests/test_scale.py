@@ -130,6 +130,33 @@ def test_a_line_that_a_kill_cut_short_is_measured_again(tmp_path):
     assert len(module.Log(path).all()) == 2
 
 
+def test_adding_is_measured_after_training_and_never_takes_no_time():
+    fitting = importlib.import_module("scaling.fitting")
+    common = {"dim": 384, "cores": 2, "busy": False, "commit": "abc", "text": "invented"}
+    common |= {"passages": 10_000, "text_bytes": 600.0, "processor_seconds": 9.0}
+    build = [
+        {**common, "stage": "build", "kind": kind, "seconds": 5.0, "peak_rss": 1e8}
+        for kind in ("flat", "sq8", "hnsw")
+    ]
+    train = {**common, "stage": "train", "kind": "sq8", "seconds": 0.1}
+    named = {rate.name for rate in fitting.fitted_rates([*build, train])}
+    assert "train.sq8" in named
+    # Its build took as long as that of a flat index, which says nothing of adding.
+    assert not {"add.sq8", "add.hnsw"} & named
+    train |= {"added": 5_000, "adding_seconds": 0.5, "adding_processor_seconds": 3.0}
+    for busy, seconds in ((False, 1.0), (True, 3.0)):
+        rates = fitting.fitted_rates([*build, {**train, "busy": busy}])
+        (adding,) = (rate for rate in rates if rate.name == "add.sq8")
+        assert adding.slope * 10_000 * 384 == pytest.approx(seconds, rel=1e-3)
+
+
+def test_no_time_of_the_rates_is_nothing():
+    rates = load_rates()
+    for kind in ("sq8", "ivf", "ivf-pq", "hnsw"):
+        rate = rates[f"add.{kind}"]
+        assert rate.fixed + rate.slope > 0, rate
+
+
 def test_a_busy_machine_counts_the_processors_time():
     module = importlib.import_module("scaling.records")
     record = {"stage": "build", "seconds": 9.0, "processor_seconds": 2.0, "cores": 2}

@@ -114,19 +114,37 @@ def _rates(records: Sequence[Record]) -> Iterator[Rate | None]:
 
 
 def _adding(by_stage: Mapping[tuple[str, str], list[Record]], kind: IndexKind) -> Points:
-    """Return what a build took longer than that of a flat index, without its training."""
+    """Return what adding all passages to a trained index takes.
+
+    Of an index without training, what its build took longer than that of a flat one. Where that is
+    nothing, the clock was too coarse: it is no measurement.
+    """
+    if any("added" in record for record in by_stage["train", kind]):
+        return [
+            (record, _added(record) * record["passages"] / record["added"])
+            for record in by_stage["train", kind]
+            if "added" in record
+        ]
     flat = {_size(record): time_of(record) for record in by_stage["build", "flat"]}
     trained = {_size(record): _spent(record) for record in by_stage["train", kind]}
     # Of a busy machine there are processor seconds of all threads, which a quiet one divides.
-    return [
+    points = [
         (
             record,
-            max(0.0, time_of(record) - flat[size] - trained.get(size, 0.0))
+            (time_of(record) - flat[size] - trained.get(size, 0.0))
             / (record["cores"] if record["busy"] else 1),
         )
         for record in by_stage["build", kind]
         if (size := _size(record)) in flat
     ]
+    return [(record, seconds) for record, seconds in points if seconds > 0]
+
+
+def _added(record: Record) -> float:
+    """Return in how many seconds vectors were added with all cores."""
+    if not record["busy"]:
+        return float(record["adding_seconds"])
+    return float(record["adding_processor_seconds"]) / int(record["cores"])
 
 
 def _codebooks(by_stage: Mapping[tuple[str, str], list[Record]]) -> Points:
