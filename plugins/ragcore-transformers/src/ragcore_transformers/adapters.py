@@ -7,6 +7,7 @@ Knows peft's files; knows nothing of generators.
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -106,8 +107,11 @@ class Adapter:
                 "model"
             )
         try:
-            model = peft.PeftModel.from_pretrained(base, self.name)
-            self._refuse_incomplete(peft.get_peft_model_state_dict(model))
+            with warnings.catch_warnings():
+                # peft asks for an attribute that newer releases of transformers call another name.
+                warnings.simplefilter("ignore", FutureWarning)
+                model = peft.PeftModel.from_pretrained(base, self.name)
+            self._refuse_incomplete(_weights_of(model))
             merged = model.merge_and_unload(safe_merge=True) if merge else model
         except (ValueError, RuntimeError, TypeError, LookupError, AttributeError) as fault:
             reason = str(fault).strip().partition("\n")[0]
@@ -134,6 +138,23 @@ class Adapter:
                 f"adapter {self.name!r} does not fit its base {self.base!r}: {len(differing)} "
                 f"weights are in one of the two alone ({shown})"
             )
+
+
+def _weights_of(model: Any) -> dict[str, Any]:
+    """Return the adapter's weights by their names in its file.
+
+    peft would look for the base's config by the name in the adapter's, and ask the model hub for it
+    where that is no folder from here. It wants to know whether embeddings were resized; a base as
+    it was loaded has its own.
+    """
+    import peft
+
+    config = model.active_peft_config
+    named, config.base_model_name_or_path = config.base_model_name_or_path, None
+    try:
+        return dict(peft.get_peft_model_state_dict(model))
+    finally:
+        config.base_model_name_or_path = named
 
 
 def find_adapter(name: str) -> Adapter | None:
