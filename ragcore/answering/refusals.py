@@ -95,14 +95,16 @@ def _faults(tier: Tier, config: RagConfig) -> Iterator[str]:
         if sampling.top_k:
             yield (
                 f"rag.sample.top_k: {sampling.top_k} is no parameter of the servers' API: set it "
-                "0, and rag.sample.top_p"
+                "to 0, and use rag.sample.top_p"
             )
         # What is drawn is a text alone.
         tier = "text" if tier == "top" else tier
     if config.repetition_penalty != 1:
-        yield "rag.repetition_penalty ranks by tokens' ids, which tier steps alone has: set it 1"
+        yield "rag.repetition_penalty ranks by tokens' ids, which tier steps alone has: set it to 1"
     if config.drop_below:
-        yield "rag.drop_below drops passages from decoding, which tier steps alone does: set it 0"
+        yield (
+            "rag.drop_below drops passages from decoding, which tier steps alone does: set it to 0"
+        )
     if tier == "top":
         if config.stop:
             yield (
@@ -127,13 +129,16 @@ def _faults(tier: Tier, config: RagConfig) -> Iterator[str]:
         )
     for name in ("min_new_tokens", "no_repeat_ngram"):
         if value := getattr(config, name):
-            yield f"rag.{name}: {value} restricts tokens, and its texts are written whole: set it 0"
+            yield (
+                f"rag.{name}: {value} restricts tokens, and its texts are written whole: set it "
+                "to 0"
+            )
     if tier == "score":
         return
     if config.length_penalty:
         yield (
             f"rag.length_penalty: {config.length_penalty:g} weighs log p, which it does not give: "
-            "set it 0"
+            "set it to 0"
         )
     if config.confidence is not None:
         yield "rag.confidence is made of log p, which it does not give: leave it out"

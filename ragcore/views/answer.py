@@ -263,7 +263,14 @@ def _confidence(answer: Answer) -> str:
 def _log_p(log_prob: float | None) -> str:
     if log_prob is None:
         return "log p not known"
-    return f"log p = {log_prob:.3f} (p = {math.exp(log_prob):.2f})"
+    return f"log p = {log_prob:.3f} (p {_equals(math.exp(log_prob))})"
+
+
+def _equals(p: float) -> str:
+    """Write a probability so that an improbable answer does not look like an impossible one."""
+    if p >= 0.005:
+        return f"= {p:.2f}"
+    return f"= {p:.1g}" if p >= 1e-99 else "< 1e-99"
 
 
 def snippet(text: str, answer: str, width: int = 80) -> str:

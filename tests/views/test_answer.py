@@ -6,6 +6,7 @@ import io
 import re
 from dataclasses import replace
 
+import pytest
 from rich.console import Console, RenderableType
 
 from ragcore.answering.ablation import Without
@@ -112,6 +113,21 @@ def test_evidence_is_numbered_as_it_is_cited():
     ]
     left_out = Without(("a",), -1.0, None, 1)
     assert "without [2] a\n" in rendered(without_view(ANSWER, left_out))
+
+
+@pytest.mark.parametrize(
+    ("log_prob", "expected"),
+    [
+        (0.0, "p = 1.00"),
+        (-5.29, "p = 0.01"),
+        (-6.304, "p = 0.002"),
+        (-25.0, "p = 1e-11"),
+        (-900.0, "p < 1e-99"),
+    ],
+)
+def test_an_improbable_answer_does_not_look_impossible(log_prob, expected):
+    first = shown(replace(ANSWER, log_prob=log_prob)).splitlines()[1]
+    assert f"log p = {log_prob:.3f} ({expected})" in first
 
 
 def test_an_answer_without_a_passage_keeps_the_numbers_of_the_others():

@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 from ragcore_pgvector import leases
 from ragcore_pgvector.database import database_of
+from ragcore_pgvector.passages import PostgresPassages
 from reader import part
 
 from ragcore.disk.remote import RemotePointer, pointers_below
@@ -29,6 +30,7 @@ from ragcore.store.diff import Changes
 from ragcore.store.store import Store
 from ragcore.types import Passage
 from tests.helpers.postgres_server import PostgresServer
+from tests.helpers.word_encoder import dense_part
 
 pytestmark = pytest.mark.engines
 
@@ -71,6 +73,21 @@ def found(store: Store, spec: ComponentSpec[Any], question: str = "text 5 of w5"
 
 def news(version: str) -> Changes:
     return Changes({"news": Passage("news", "", f"news of the day {version}")}, {})
+
+
+def test_passages_may_be_in_the_database_before_the_first_vectors(
+    tmp_path: Path, spec: ComponentSpec[Any], server: PostgresServer
+) -> None:
+    server.execute("drop schema if exists ragcore cascade")
+    config = PostgresPassages.Config(dsn=server.dsn())
+    passages = ComponentSpec("passages", "postgres", PostgresPassages, config)
+    # Vectors in files: the schema has an identity then, and no records of segments.
+    words = Store(tmp_path / "words", passages=passages)
+    words.build("one", PASSAGES, dense_part())
+    assert found(words, dense_part())[0] == "p5"
+    both = Store(tmp_path / "both", passages=passages)
+    both.build("one", PASSAGES, spec, check=True)
+    assert found(both, spec)[0] == "p5"
 
 
 def test_a_memory_is_built_updated_rolled_back_forgotten_and_collected(

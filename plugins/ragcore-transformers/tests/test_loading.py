@@ -126,6 +126,16 @@ def test_an_adapter_answers_as_peft_computes(model: Path, tmp_path: Path) -> Non
     torch.testing.assert_close(scored(made(tmp_path / "whole", model.name)), scored(generator))
 
 
+def test_an_adapter_of_a_folder_loads_without_a_warning(
+    llama: Path, tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    save_adapter(llama, tmp_path / "adapter")
+    recwarn.clear()
+    made(tmp_path / "adapter")
+    # Its base is named from its own folder, where peft does not look: it would ask the model hub.
+    assert [str(warning.message) for warning in recwarn] == []
+
+
 def test_an_adapter_keeps_the_dtype_of_the_settings(model: Path, tmp_path: Path) -> None:
     save_adapter(model, tmp_path / "adapter")
     narrow = made(tmp_path / "adapter", model.name, dtype="bfloat16")

@@ -231,4 +231,5 @@ def _first_line(fault: BaseException) -> str:
     first, _, rest = str(fault).strip().partition("\n")
     if first.endswith(":"):
         first += " " + rest.strip().partition("\n")[0]
-    return first.strip() or type(fault).__name__
+    # More is written behind it.
+    return first.strip().removesuffix(".") or type(fault).__name__
