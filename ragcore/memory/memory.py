@@ -87,8 +87,22 @@ class Memory:
 
     @property
     def unavailable(self) -> str | None:
-        """Why the last search found no database to ask; None where it found one, or needs none."""
-        return self._unavailable
+        """Why the last search found no database to ask; None where it found one, or needs none.
+
+        A search asks for vectors, and for the passages that it finds and that a filter allows.
+        """
+        return self._unavailable or self.passages.unavailable
+
+    def ask_again(self) -> None:
+        """Search, and read passages, where the last search found no database to ask.
+
+        Raises:
+            MemoryUnavailableError: it still does not answer.
+            StoreError: the memory is closed.
+        """
+        if self._unavailable is not None:
+            self.hits(["ready"], 1)
+        self.passages.ask_again()
 
     def search(
         self,
