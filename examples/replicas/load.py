@@ -12,10 +12,13 @@ import json
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Final, Self
 from urllib.parse import urlsplit
 
 __all__ = ["Load", "Reply", "ask"]
+
+BACKOFF: Final = 0.1
+"""Seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +121,9 @@ class Load:
                 with self._came:
                     self.replies.append(reply)
                     self._came.notify_all()
+                if reply.status != 200:
+                    # Who is refused asks again a little later, and does not flood the balancer.
+                    self._ending.wait(BACKOFF)
         finally:
             for connection in connections:
                 connection.close()

@@ -76,9 +76,7 @@ class Memory:
         self._name = name or type(retriever).__name__
         self._filter = RowFilter(passages)
         self._closed = False
-        # Of the retriever and of the passages, which may be in different databases.
         self._unavailable: str | None = None
-        self._passages_unavailable: str | None = None
         # Also when the memory is dropped without being closed.
         self._release = weakref.finalize(self, _close, lease)
         kept = passages.kept
@@ -89,8 +87,22 @@ class Memory:
 
     @property
     def unavailable(self) -> str | None:
-        """Why the last search or reading found no database to ask; None where it needed none."""
-        return self._unavailable or self._passages_unavailable
+        """Why the last search found no database to ask; None where it found one, or needs none.
+
+        A search asks for vectors, and for the passages that it finds and that a filter allows.
+        """
+        return self._unavailable or self.passages.unavailable
+
+    def ask_again(self) -> None:
+        """Search, and read passages, where the last search found no database to ask.
+
+        Raises:
+            MemoryUnavailableError: it still does not answer.
+            StoreError: the memory is closed.
+        """
+        if self._unavailable is not None:
+            self.hits(["ready"], 1)
+        self.passages.ask_again()
 
     def search(
         self,
@@ -170,23 +182,6 @@ class Memory:
         if outside.any():
             raise self._broken(f"row {hits.rows[outside][0]}", "only rows that were allowed")
         return hits
-
-    def take(self, rows: Sequence[int]) -> list[Passage]:
-        """Read the passages of rows, in the order of `rows`.
-
-        Raises:
-            ComponentError: there is no such row.
-            StoreError: the memory is closed.
-            MemoryUnavailableError: the passages are in a database that does not answer.
-        """
-        try:
-            passages = self.passages.take(rows)
-        except MemoryUnavailableError as error:
-            self._passages_unavailable = str(error)
-            raise
-        if passages:
-            self._passages_unavailable = None
-        return passages
 
     def count(self, where: Filter | None = None) -> int:
         """Return how many passages a filter allows; all of them where it is None.

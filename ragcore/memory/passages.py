@@ -130,6 +130,27 @@ class Passages:
         # A map ends with the last array that refers to it, so a reader in another thread is safe.
         self._content = None
 
+    @property
+    def unavailable(self) -> str | None:
+        """Why the last reading found no passage store to ask; None where it found one."""
+        messages = (part.unavailable for part in self._silent())
+        return next(messages, None)
+
+    def ask_again(self) -> None:
+        """Read a passage from each passage store that did not answer the last time.
+
+        Raises:
+            MemoryUnavailableError: one still does not answer.
+        """
+        for part in self._silent():
+            part.take([0])
+
+    def _silent(self) -> Iterator[RemotePassages]:
+        """Yield the parts whose passage store did not answer the last time."""
+        for part in [] if self._content is None else self._content.parts:
+            if isinstance(part, RemotePassages) and part.unavailable is not None:
+                yield part
+
     def __len__(self) -> int:
         return self.stored if self.kept is None else len(self.kept)
 

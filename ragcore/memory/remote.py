@@ -23,7 +23,12 @@ import pyarrow as pa
 
 from ragcore.contracts import PassageField, PassageRecord, PassageStore
 from ragcore.disk.remote import POINTER, RemotePointer
-from ragcore.errors import CorpusError, MemoryMismatchError, StoreCorruptError
+from ragcore.errors import (
+    CorpusError,
+    MemoryMismatchError,
+    MemoryUnavailableError,
+    StoreCorruptError,
+)
 from ragcore.memory.arrow import encoding_message, is_unicode
 from ragcore.memory.columns import BATCH_CHARACTERS, BATCH_ROWS, metadata_to_json
 from ragcore.registry.components import ComponentSpec
@@ -141,6 +146,7 @@ class RemotePassages:
 
     Attributes:
         ends: how many passages there are up to the end of each batch.
+        unavailable: why the last reading found no store to ask; None where it found one.
     """
 
     def __init__(self, folder: Path, choose: StoreChoice) -> None:
@@ -165,6 +171,7 @@ class RemotePassages:
         self._rows = rows
         self._choose = choose
         self._chosen: PassageStore | None = None
+        self.unavailable: str | None = None
         self.ends = [*range(BATCH_ROWS, rows, BATCH_ROWS), rows]
 
     def __len__(self) -> int:
@@ -241,7 +248,12 @@ class RemotePassages:
     def _take(
         self, positions: Sequence[int], fields: Sequence[PassageField]
     ) -> list[tuple[str, ...]]:
-        records = self._store.take(self._pointer.name, positions, fields)
+        try:
+            records = self._store.take(self._pointer.name, positions, fields)
+        except MemoryUnavailableError as error:
+            self.unavailable = str(error)
+            raise
+        self.unavailable = None
         if len(records) != len(positions):
             raise StoreCorruptError(
                 f"{self._pointer.name} in {self._store.location} returned {len(records)} of "

@@ -76,7 +76,7 @@ def results_of(
     registry().hook.ragcore_retrieved(questions=questions, hits=hits, memory=memory.version)
     results: list[SearchResult] = []
     # Of all questions together: a passage store is asked once.
-    passages = iter(memory.take(hits.rows[hits.rows != MISSING_ROW].tolist()))
+    passages = iter(memory.passages.take(hits.rows[hits.rows != MISSING_ROW].tolist()))
     for question, rows, row_scores, fewer in zip(
         questions, hits.rows, hits.scores, missing, strict=True
     ):

@@ -478,3 +478,24 @@ def test_a_pipeline_builds_updates_and_merges_into_its_passage_store(
     # The folder of the shards has nothing to do with the tables.
     Store(out).gc(keep=1)
     store.verify("more")
+
+
+@pytest.mark.parametrize("where", [None, {"n": {"gte": 5}}], ids=["passages", "filter"])
+def test_a_memory_knows_that_its_passages_are_silent_until_it_asks_again(
+    tmp_path: Path, where: dict[str, Any] | None
+) -> None:
+    disk, away = tmp_path / "disk", tmp_path / "away"
+    disk.mkdir()
+    store = Store(tmp_path / "store", passages=sqlite_passages(disk / "passages.sqlite"))
+    store.build("one", PASSAGES, dense_part())
+    with store.open(retriever=dense_part()) as memory:
+        disk.rename(away)
+        with pytest.raises(MemoryUnavailableError) as silent:
+            memory.search("text 9", 3, where=where)
+        assert memory.unavailable == str(silent.value)
+        with pytest.raises(MemoryUnavailableError):
+            memory.ask_again()
+        assert memory.unavailable is not None
+        away.rename(disk)
+        memory.ask_again()
+        assert memory.unavailable is None

@@ -399,9 +399,9 @@ class Collection:
     ) -> T:
         try:
             return self.connection.request(what, send, repeatable=repeatable)
-        except MissingError:
+        except MissingError as missing:
             raise StoreCorruptError(
-                f"{self} is not there: it was dropped, or the pipeline names another Milvus than "
+                f"{missing}{self} is not there: it was dropped, or the pipeline names another Milvus than "
                 "the one that this version was built with; set uri and database, or build again"
             ) from None
 

@@ -25,11 +25,13 @@ T = TypeVar("T")
 
 _MISSING: Final = frozenset({100})
 _NOT_LOADED: Final = frozenset({101})
+_NO_INDEX: Final = frozenset({700})
 _PASSING: Final = frozenset({1, 2, 3, 4, 8, 103, 400, 401, 500, 501, 503, 901, 902, 903, 905})
 """Codes of Milvus for what is over soon: it starts, is full of requests, or moves data."""
 
 _TIMED_OUT: Final = frozenset({grpc.StatusCode.DEADLINE_EXCEEDED})
 _WORDS_MISSING: Final = ("can't find collection", "collection not found", "collection not exist")
+_WORDS_NO_INDEX: Final = ("index not found", "index not exist", "there is no vector index")
 _WORDS_NOT_LOADED: Final = ("collection not loaded", "has not been loaded")
 """How servers word it that report no code."""
 
@@ -42,7 +44,7 @@ logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
 
 
 class MissingError(Exception):
-    """Milvus has no such collection."""
+    """Milvus has no such collection, or, where it says so, a collection has no index."""
 
 
 class NotLoadedError(Exception):
@@ -63,6 +65,9 @@ class Connection:
         self._client: MilvusClient | None = None
         self._finalizer: weakref.finalize[..., Connection] | None = None
         self._identity: str | None = None
+        self._connecting = new_lock()
+        self._failed = 0.0
+        self._failure = (0, "")
         call_in_child(self._forget)
 
     @property
@@ -91,7 +96,7 @@ class Connection:
             seconds: that it may take; the config's `timeout` where None.
 
         Raises:
-            MissingError: there is no such collection.
+            MissingError: there is no such collection, or it has no index.
             NotLoadedError: a search needs the collection to be loaded first.
             MemoryUnavailableError: Milvus cannot be reached, does not reply, or refuses.
         """
@@ -105,6 +110,8 @@ class Connection:
                 code, text = _code(error), _text(error)
                 if code in _MISSING or _says(text, _WORDS_MISSING):
                     raise MissingError from None
+                if code in _NO_INDEX or _says(text, _WORDS_NO_INDEX):
+                    raise MissingError("the index of ") from None
                 if code in _NOT_LOADED or _says(text, _WORDS_NOT_LOADED):
                     raise NotLoadedError from None
                 if code in _PASSING and time.monotonic() + _PAUSE < ends:
@@ -172,23 +179,33 @@ class Connection:
             options["server_pem_path" if config.uri.startswith("https") else "ca_pem_path"] = str(
                 config.ca_file
             )
-        # Not under the lock: where no server answers, threads would wait one after the other.
-        client = MilvusClient(
-            uri=config.uri,
-            token=config.token or "",
-            db_name=config.database,
-            timeout=config.timeout,
-            dedicated=True,
-            **options,
-        )
-        with self._lock:
-            if self._client is None:
+        came = time.monotonic()
+        # The library lets one thread connect at a time. Where no server answers, those that waited
+        # for one fail as it did: each would wait as long again, one after the other.
+        with self._connecting:
+            if self._client is not None:
+                return self._client
+            if self._failed > came:
+                code, text = self._failure
+                raise MilvusException(code, text)
+            try:
+                client = MilvusClient(
+                    uri=config.uri,
+                    token=config.token or "",
+                    db_name=config.database,
+                    timeout=config.timeout,
+                    dedicated=True,
+                    **options,
+                )
+            except (MilvusException, grpc.RpcError, grpc.FutureTimeoutError) as error:
+                code = _code(error)
+                self._failed = time.monotonic()
+                self._failure = (code if isinstance(code, int) else 2, _text(error))
+                raise
+            with self._lock:
                 self._client = client
                 self._finalizer = weakref.finalize(self, client.close)
-                return client
-            ours = self._client
-        client.close()
-        return ours
+            return client
 
     def _forget(self) -> None:
         """Leave the parent's connection to the parent: two processes cannot share one."""

@@ -207,8 +207,7 @@ class Pipelines:
             for pipeline in filter(_unavailable, self):
                 try:
                     with pipeline.rag.memory.reading() as memory:
-                        memory.hits(["ready"], 1)
-                        memory.take([0])
+                        memory.ask_again()
                 except RagcoreError as error:
                     _LOG.error("pipeline %r cannot be asked: %s", pipeline.name, error)
                     raise NotReadyError(
