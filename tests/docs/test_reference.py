@@ -87,7 +87,7 @@ COMPONENTS: Final = {
     "retriever": ["bm25", "dense", "hybrid", "rerank", "sparse"],
     "scorer": ["cross-encoder", "late-interaction", "query-likelihood"],
     "encoder": ["dpr", "openai-embeddings", "sentence-transformers", "static"],
-    "index": ["exact", "faiss", "hnswlib", "pgvector"],
+    "index": ["exact", "faiss", "hnswlib", "milvus", "pgvector"],
     "passages": ["postgres"],
     "generator": ["bart", "causal", "llamacpp", "openai", "seq2seq", "t5"],
 }
