@@ -45,7 +45,7 @@ class Nodes:
         self.nodes = [self._add(), self._add()]
 
     def _add(self) -> Any:
-        return self.cluster.add_node(num_cpus=2, object_store_memory=80 << 20)
+        return self.cluster.add_node(num_cpus=1, object_store_memory=80 << 20)
 
     def kill(self, node_id: str) -> None:
         """Kill a node with all that runs on it, and add another one."""
@@ -75,6 +75,8 @@ def nodes(site: Path) -> Iterator[Nodes]:
         "PYTHONPATH": path,
         "RAY_AUTH_MODE": "disabled",
         "RAY_USAGE_STATS_ENABLED": "0",
+        # Serve kills a proxy that is not ready in five seconds, as on a busy machine none is.
+        "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
     }.items():
         patch.setenv(name, value)
     head = {"num_cpus": 0, "object_store_memory": 80 << 20, "include_dashboard": False}
