@@ -39,7 +39,8 @@ def spec(server: PostgresServer) -> ComponentSpec[Any]:
 def store(tmp_path: Path, spec: ComponentSpec[Any], server: PostgresServer) -> Store:
     gc.collect()
     server.execute("drop schema if exists ragcore cascade")
-    config = PostgresPassagesConfig(**{"dsn": server.dsn(), "timeout": 1})
+    settings: dict[str, Any] = {"dsn": server.dsn(), "timeout": 1}
+    config = PostgresPassagesConfig(**settings)
     passages: ComponentSpec[Any] = ComponentSpec("passages", "postgres", PostgresPassages, config)
     store = Store(tmp_path / "store", passages=passages)
     store.build("one", PASSAGES, spec)
