@@ -39,8 +39,9 @@ def spec(server: PostgresServer) -> ComponentSpec[Any]:
 def store(tmp_path: Path, spec: ComponentSpec[Any], server: PostgresServer) -> Store:
     gc.collect()
     server.execute("drop schema if exists ragcore cascade")
-    config = PostgresPassagesConfig(dsn=server.dsn(), timeout=1)
-    passages = ComponentSpec("passages", "postgres", PostgresPassages, config)
+    settings: dict[str, Any] = {"dsn": server.dsn(), "timeout": 1}
+    config = PostgresPassagesConfig(**settings)
+    passages: ComponentSpec[Any] = ComponentSpec("passages", "postgres", PostgresPassages, config)
     store = Store(tmp_path / "store", passages=passages)
     store.build("one", PASSAGES, spec)
     return store
@@ -128,7 +129,8 @@ def test_a_table_that_another_program_altered_is_damage(
 def test_a_server_that_is_full_is_not_said_to_be_away(
     spec: ComponentSpec[Any], condition: str
 ) -> None:
-    database = database_of(spec.config.index.config)
+    config: Any = spec.config
+    database = database_of(config.index.config)
     pool = database.read(lambda _: database._pool)
     statement = f"do $$ begin raise {condition} using message = 'no space left'; end $$"
     with pytest.raises(MemoryUnavailableError, match="has no room: no space left"):
