@@ -133,7 +133,7 @@ def test_it_can_add_and_remove_with_any_index() -> None:
         def remove(self, rows: Any) -> None:
             raise AssertionError("asked for what it does not declare")
 
-    every = {"add", "cache", "exact", "filter", "merge", "mmap", "remove", "scratch"}
+    every = {"add", "cache", "compact", "exact", "filter", "merge", "mmap", "remove", "scratch"}
     assert dense_part().build().capabilities == every
     dense = filled(spec_with(index=Minimal))
     assert dense.capabilities == {"add", "cache", "exact", "merge", "remove", "scratch"}

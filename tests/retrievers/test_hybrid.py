@@ -181,7 +181,8 @@ def test_capabilities_are_those_of_all_members() -> None:
     class Fixed(SharedWords):
         capabilities: ClassVar[frozenset[str]] = frozenset({"exact", "mmap"})
 
-    assert filled(hybrid_spec()).capabilities == {"add", "cache", "filter", "remove", "scratch"}
+    able = {"add", "cache", "compact", "filter", "remove", "scratch"}
+    assert filled(hybrid_spec()).capabilities == able
     fixed = filled(hybrid_spec(dense_part(), words_spec(Fixed, "fixed")))
     assert fixed.capabilities == {"cache", "filter", "mmap", "scratch"}
     with pytest.raises(UnsupportedOperation, match=r"'fixed', .*hybrid.* 'remove'"):

@@ -228,8 +228,8 @@ def test_capabilities_are_those_of_the_inner_retriever() -> None:
     class Fixed(dense_part().component):  # type: ignore[misc]
         capabilities: ClassVar[frozenset[str]] = frozenset({"exact", "mmap", "trainable"})
 
-    able = filled(rerank_spec()).capabilities
-    assert able == {"add", "cache", "filter", "merge", "mmap", "passages", "remove", "scratch"}
+    able = {"add", "cache", "compact", "filter", "merge", "mmap", "passages", "remove", "scratch"}
+    assert filled(rerank_spec()).capabilities == able
     fixed = filled(rerank_spec(ComponentSpec("retriever", "fixed", Fixed, dense_part().config)))
     assert fixed.capabilities == {"filter", "mmap", "passages"}
     with pytest.raises(UnsupportedOperation, match=r"'fixed', .*rerank.* 'remove'"):

@@ -401,8 +401,9 @@ class Collection:
             return self.connection.request(what, send, repeatable=repeatable)
         except MissingError as missing:
             raise StoreCorruptError(
-                f"{missing}{self} is not there: it was dropped, or the pipeline names another Milvus than "
-                "the one that this version was built with; set uri and database, or build again"
+                f"{missing}{self} is not there: it was dropped, or the pipeline names another "
+                "Milvus than the one that this version was built with; set uri and database, or "
+                "build again"
             ) from None
 
 
