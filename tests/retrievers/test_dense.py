@@ -136,7 +136,7 @@ def test_it_can_add_and_remove_with_any_index() -> None:
     every = {"add", "cache", "compact", "exact", "filter", "merge", "mmap", "remove", "scratch"}
     assert dense_part().build().capabilities == every
     dense = filled(spec_with(index=Minimal))
-    assert dense.capabilities == {"add", "cache", "exact", "merge", "remove", "scratch"}
+    assert dense.capabilities == {"add", "cache", "compact", "exact", "merge", "remove", "scratch"}
     dense.remove(np.array([3]))
     assert 3 not in dense.search(["t3 w3"], 29).rows
     with pytest.raises(UnsupportedOperation, match="index 'own' does not support 'filter'"):

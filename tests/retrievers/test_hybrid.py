@@ -184,7 +184,7 @@ def test_capabilities_are_those_of_all_members() -> None:
     able = {"add", "cache", "compact", "filter", "remove", "scratch"}
     assert filled(hybrid_spec()).capabilities == able
     fixed = filled(hybrid_spec(dense_part(), words_spec(Fixed, "fixed")))
-    assert fixed.capabilities == {"cache", "filter", "mmap", "scratch"}
+    assert fixed.capabilities == {"cache", "compact", "filter", "mmap", "scratch"}
     with pytest.raises(UnsupportedOperation, match=r"'fixed', .*hybrid.* 'remove'"):
         fixed.remove(ROWS[:1])
     assert [len(member) for member in fixed._members] == [30, 30]
