@@ -112,10 +112,10 @@ def race_searches(
     passages: list[Passage], questions: list[str], rounds: int
 ) -> tuple[list[Times], list[Times]]:
     """Time each question in each round."""
-    with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as other:
-        build(passages, Path(one))
-        retriever = Bm25.load(Path(one), Bm25.Config())
-        index = build_tantivy(passages, Path(other))
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as other_folder:
+        build(passages, Path(folder))
+        retriever = Bm25.load(Path(folder), Bm25.Config())
+        index = build_tantivy(passages, Path(other_folder))
         searcher = index.searcher()
 
         def search(question: str) -> None:
@@ -139,12 +139,12 @@ def race_searches(
 def report(label: str, ours: list[Times], theirs: list[Times], unit: str, scale: float) -> None:
     """Print the medians of both, and of the ratios, by both clocks."""
     for number, clock in enumerate(("wall clock", "processor")):
-        one, other = ([times[number] * scale for times in each] for each in (ours, theirs))
-        ratio = statistics.median(mine / its for mine, its in zip(one, other, strict=True))
+        own, its = ([times[number] * scale for times in each] for each in (ours, theirs))
+        ratio = statistics.median(mine / tantivys for mine, tantivys in zip(own, its, strict=True))
         print(
-            f"{label}, {clock}: {statistics.median(one):.3f} {unit}, Tantivy "
-            f"{statistics.median(other):.3f} {unit}, ratio {ratio:.2f} (1 / {1 / ratio:.1f}); "
-            f"99th percentiles {np.percentile(one, 99):.3f} and {np.percentile(other, 99):.3f}",
+            f"{label}, {clock}: {statistics.median(own):.3f} {unit}, Tantivy "
+            f"{statistics.median(its):.3f} {unit}, ratio {ratio:.2f} (1 / {1 / ratio:.1f}); "
+            f"99th percentiles {np.percentile(own, 99):.3f} and {np.percentile(its, 99):.3f}",
             flush=True,
         )
 

@@ -71,10 +71,10 @@ def _rates(records: Sequence[Record]) -> Iterator[Rate | None]:
         by_stage[record["stage"], record["kind"]].append(record)
 
     def points(stage: str, kind: str, figure: str) -> Points:
-        found = [each for each in by_stage[stage, kind] if each.get(figure) is not None]
+        records = [each for each in by_stage[stage, kind] if each.get(figure) is not None]
         if figure in ("seconds", "p99"):
-            return [(each, time_of(each, figure)) for each in found]
-        return [(each, float(each[figure])) for each in found]
+            return [(each, time_of(each, figure)) for each in records]
+        return [(each, float(each[figure])) for each in records]
 
     for record in (each for each in records if each["stage"] == "encode"):
         yield from _encoding(record)
@@ -190,7 +190,7 @@ def _rate(name: str, law: Law, points: Points, *, parallel: bool = False) -> Rat
     fixed, slope = fitted(works, [max(0.0, value - least) for value in values])
     fixed += least
     largest = max(range(len(points)), key=works.__getitem__)
-    said = fixed + slope * works[largest]
+    estimate = fixed + slope * works[largest]
     records = [record for record, _ in points]
     return Rate(
         name=name,
@@ -201,7 +201,7 @@ def _rate(name: str, law: Law, points: Points, *, parallel: bool = False) -> Rat
         cores=records[0]["cores"] if parallel else None,
         sizes=tuple(sorted({record["passages"] for record in records})),
         dim=None if law in ("constant", "passages", "text") else records[0]["dim"],
-        drift=round(values[largest] / said, 3) if said else None,
+        drift=round(values[largest] / estimate, 3) if estimate else None,
     )
 
 

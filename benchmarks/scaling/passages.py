@@ -66,8 +66,8 @@ class Text:
                 bits = mixed(number * STRETCHES + edit)
                 other = self.words[bits % len(self.words)]
                 start = (bits >> 20) % (len(other) - STRETCH)
-                place = (bits >> 40) % (len(words) - STRETCH)
-                words[place : place + STRETCH] = other[start : start + STRETCH]
+                position = (bits >> 40) % (len(words) - STRETCH)
+                words[position : position + STRETCH] = other[start : start + STRETCH]
             if bits >> 32 & 0xFF < 0.4 * 0x100:
                 words.append(f"n{number}")
         return {"id": str(number), "title": self.titles[at], "text": mark + " ".join(words)}

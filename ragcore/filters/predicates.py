@@ -125,10 +125,10 @@ def column_value(kind: ColumnKind, value: object) -> str | int | None:
     A whole number may be written as a float. What does not fit: a value of another type, also a
     list and null, a number beyond 64 bits, a text with a NUL character or above `LONGEST_TEXT`.
     """
-    found = typed(value)
-    if found is None:
+    kind_and_value = typed(value)
+    if kind_and_value is None:
         return None
-    name, plain = found
+    name, plain = kind_and_value
     if kind == "text":
         return plain if name == "string" and _is_storable(plain) else None
     if name != "number" or abs(plain) > _LARGEST or plain != int(plain):
@@ -197,14 +197,14 @@ def _of_condition(condition: FieldCondition, kind: ColumnKind) -> Predicate | No
             return _one_of(field, kind, wanted if len(wanted) == 1 else [])
         case "prefix":
             return _beginning(field, str(value)) if kind == "text" else OneOf(field, ())
-    found = typed(value)
-    assert found is not None  # `read_where` accepts nothing else.
-    if (found[0] == "string") != (kind == "text"):
+    kind_and_value = typed(value)
+    assert kind_and_value is not None  # `read_where` accepts nothing else.
+    if (kind_and_value[0] == "string") != (kind == "text"):
         return OneOf(field, ())
     if isinstance(value, str):
         # What is neither stored nor sent may still be less or greater.
         return _ordered(field, condition.operator, value) if _is_text(value) else None
-    return _within(field, condition.operator, found[1])
+    return _within(field, condition.operator, kind_and_value[1])
 
 
 def _one_of(field: str, kind: ColumnKind, values: Iterable[Any]) -> OneOf:

@@ -280,11 +280,11 @@ class Passages:
         Also of those that this version leaves out; several may have the same id.
         """
         starts = [0, *self._part_ends]
-        found = [
+        numbers = [
             start + part.find(ids)
             for start, part in zip(starts, self._opened().parts, strict=False)
         ]
-        return np.concatenate(found)
+        return np.concatenate(numbers)
 
     def _by_part(
         self, content: _Content, numbers: Iterable[int]

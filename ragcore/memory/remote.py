@@ -198,10 +198,10 @@ class RemotePassages:
     def find(self, ids: Sequence[str]) -> Rows:
         """Return the positions of all passages with one of these ids, ascending."""
         stored = [each for each in dict.fromkeys(ids) if is_unicode(each)]
-        found: list[int] = []
+        positions: list[int] = []
         for start in range(0, len(stored), BATCH_ROWS):
-            found += self._store.find(self._pointer.name, stored[start : start + BATCH_ROWS])
-        return np.array(sorted(found), np.int64)
+            positions += self._store.find(self._pointer.name, stored[start : start + BATCH_ROWS])
+        return np.array(sorted(positions), np.int64)
 
     def problems(
         self, digests: bool | Literal["full", "sampled"], *, low_priority: bool = False
@@ -225,13 +225,13 @@ class RemotePassages:
             if not digests:
                 return
             key = "samples" if digests == "sampled" else "sha256"
-            found = self._digest(sampled=digests == "sampled", low_priority=low_priority)
+            digest = self._digest(sampled=digests == "sampled", low_priority=low_priority)
         except StoreCorruptError as error:
             yield str(error)
             return
-        if found != self._pointer.details[key]:
+        if digest != self._pointer.details[key]:
             what = "some of its passages have" if digests == "sampled" else "its passages have"
-            yield f"{where}: {what} sha256 {found}, expected {self._pointer.details[key]}"
+            yield f"{where}: {what} sha256 {digest}, expected {self._pointer.details[key]}"
 
     def _digest(self, *, sampled: bool, low_priority: bool) -> str:
         digest = _RecordDigest()

@@ -132,7 +132,10 @@ def _write_lists(file: IO[bytes], parts: Sequence[tuple[Part, Any]]) -> None:
     """Write the sizes of lists, then the codes and ids of each, in the order of the parts."""
     count = parts[0][1].nlist
     left = np.array(
-        [[_size_left(part, lists, place) for place in range(count)] for part, lists in parts]
+        [
+            [_size_left(part, lists, list_number) for list_number in range(count)]
+            for part, lists in parts
+        ]
     )  # [parts, lists]
     sizes = left.sum(axis=0)
     # FAISS leaves empty lists out where most are.
@@ -142,14 +145,14 @@ def _write_lists(file: IO[bytes], parts: Sequence[tuple[Part, Any]]) -> None:
     else:
         pairs = np.stack([filled, sizes[filled]], axis=1)
         file.write(b"sprs" + _number(pairs.size) + pairs.astype("<u8").tobytes())
-    for place in filled.tolist():
+    for list_number in filled.tolist():
         ids = []
-        for number in np.flatnonzero(left[:, place]).tolist():
+        for number in np.flatnonzero(left[:, list_number]).tolist():
             part, lists = parts[number]
-            size = lists.list_size(place)
-            codes = faiss.rev_swig_ptr(lists.get_codes(place), size * lists.code_size)
-            codes, rows = codes.reshape(size, lists.code_size), _ids(lists, place)
-            if left[number, place] < size:
+            size = lists.list_size(list_number)
+            codes = faiss.rev_swig_ptr(lists.get_codes(list_number), size * lists.code_size)
+            codes, rows = codes.reshape(size, lists.code_size), _ids(lists, list_number)
+            if left[number, list_number] < size:
                 stays = ~among(rows, part.hidden)
                 codes, rows = codes[stays], rows[stays]
             file.write(codes.data)
@@ -157,17 +160,17 @@ def _write_lists(file: IO[bytes], parts: Sequence[tuple[Part, Any]]) -> None:
         file.write(np.concatenate(ids).astype("<i8", copy=False).data)
 
 
-def _ids(lists: Any, place: int) -> Rows:
-    ids: Rows = faiss.rev_swig_ptr(lists.get_ids(place), lists.list_size(place))
+def _ids(lists: Any, list_number: int) -> Rows:
+    ids: Rows = faiss.rev_swig_ptr(lists.get_ids(list_number), lists.list_size(list_number))
     return ids
 
 
-def _size_left(part: Part, lists: Any, place: int) -> int:
+def _size_left(part: Part, lists: Any, list_number: int) -> int:
     """Return how many vectors of a list are not left out."""
-    size: int = lists.list_size(place)
+    size: int = lists.list_size(list_number)
     if not size or not len(part.hidden):
         return size
-    return size - int(among(_ids(lists, place), part.hidden).sum())
+    return size - int(among(_ids(lists, list_number), part.hidden).sum())
 
 
 def _around_codes(index: Any, count: int) -> tuple[bytes, int, bytes, bytes]:

@@ -233,16 +233,16 @@ class Milvus:
         if not self.columns or not len(rows):
             return [{} for _ in range(len(rows))]
         self._settle()
-        contents, found = self._contents, dict[int, list[str | int | None]]()
+        contents, values = self._contents, dict[int, list[str | int | None]]()
         distinct = np.unique(rows)
         for start in range(0, len(distinct), _FETCHED):
             part = distinct[start : start + _FETCHED]
             for selection in selections(contents.first, contents.last, contents.count, part):
-                found |= self._collection.values(selection.expression or "row >= 0")
-        missing = [row for row in distinct.tolist() if row not in found]
+                values |= self._collection.values(selection.expression or "row >= 0")
+        missing = [row for row in distinct.tolist() if row not in values]
         if missing:
             raise ComponentError(f"{self._name} has no row {missing[0]}")
-        return metadata_of(self.columns, [found[row] for row in rows.tolist()], self._unfit)
+        return metadata_of(self.columns, [values[row] for row in rows.tolist()], self._unfit)
 
     def _predicate(self, where: Filter) -> Predicate | None:
         """Return a filter as conditions on columns; None where they cannot say what it means."""

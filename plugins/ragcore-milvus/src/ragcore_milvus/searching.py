@@ -29,7 +29,7 @@ _MOST_CANDIDATES: Final = 32_768
 _WIDER: Final = 8
 """How much wider a search is that follows one which found too little."""
 
-Found = tuple["Scores", "Rows"]
+Ranked = tuple["Scores", "Rows"]
 """Scores float32 and rows int64 [B, n], by falling score, ties by row; -inf and -1 where none."""
 
 
@@ -47,7 +47,7 @@ class Searcher:
         self.exact = exact
         self.ef = ef
 
-    def best(self, queries: Vectors, k: int, selections: list[Selection]) -> Found:
+    def best(self, queries: Vectors, k: int, selections: list[Selection]) -> Ranked:
         """Return the k best rows of all selections together, [B, k].
 
         Args:
@@ -55,10 +55,10 @@ class Searcher:
             k: 1 or more.
             selections: without common rows.
         """
-        found = [self._best_of(queries, k, each) for each in selections]
-        return _padded(_merged(found, k), k, len(queries))
+        ranked = [self._best_of(queries, k, each) for each in selections]
+        return _padded(_merged(ranked, k), k, len(queries))
 
-    def _best_of(self, queries: Vectors, k: int, selection: Selection) -> Found:
+    def _best_of(self, queries: Vectors, k: int, selection: Selection) -> Ranked:
         """Return the best rows of one selection, [B, n], n at most k."""
         if k > LIMIT and selection.most > LIMIT:
             return self._of_halves(queries, k, selection)
@@ -66,10 +66,10 @@ class Searcher:
             return self._exact(queries, k, selection)
         return self._approximate(queries, k, selection)
 
-    def _of_halves(self, queries: Vectors, k: int, selection: Selection) -> Found:
+    def _of_halves(self, queries: Vectors, k: int, selection: Selection) -> Ranked:
         return _merged([self._best_of(queries, k, half) for half in selection.halves()], k)
 
-    def _exact(self, queries: Vectors, k: int, selection: Selection) -> Found:
+    def _exact(self, queries: Vectors, k: int, selection: Selection) -> Ranked:
         most = min(selection.most, LIMIT)
         # One hit more than k shows whether the k-th ties with the next.
         limit = min(k + 1, most)
@@ -87,7 +87,7 @@ class Searcher:
             scores, rows = _replaced((scores, rows), halves, open_)
         return scores[:, :k], rows[:, :k]
 
-    def _all(self, queries: Vectors, limit: int, selection: Selection) -> Found:
+    def _all(self, queries: Vectors, limit: int, selection: Selection) -> Ranked:
         return self.collection.search(
             queries, limit, selection.expression, ef=None, compared=selection.most
         )
@@ -99,7 +99,7 @@ class Searcher:
         # Where no more than k were asked for, the caller knows whether there are more.
         return open_ if scores.shape[1] <= k else open_ & (scores[:, k - 1] == scores[:, -1])
 
-    def _approximate(self, queries: Vectors, k: int, selection: Selection) -> Found:
+    def _approximate(self, queries: Vectors, k: int, selection: Selection) -> Ranked:
         limit = min(k, selection.most)
         expression = selection.expression
         scores, rows = self.collection.search(queries, limit, expression, ef=max(self.ef, limit))
@@ -120,9 +120,9 @@ class Searcher:
             )
         return _sorted((scores, rows))
 
-    def _compared(self, queries: Vectors, k: int, selection: Selection) -> Found:
+    def _compared(self, queries: Vectors, k: int, selection: Selection) -> Ranked:
         """Compare all vectors of a selection, in this process; return the best [B, n]."""
-        best: Found = _nothing(len(queries))
+        best: Ranked = _nothing(len(queries))
         for rows, vectors, _ in self.collection.pages(selection.expression, queries.shape[1]):
             scores = queries @ vectors.T  # [B, n]
             page = (scores, np.broadcast_to(rows, scores.shape))
@@ -135,35 +135,35 @@ def _counts(rows: Rows) -> npt.NDArray[np.int64]:
     return np.asarray((rows != MISSING_ROW).sum(axis=1))
 
 
-def _nothing(count: int) -> Found:
+def _nothing(count: int) -> Ranked:
     return np.zeros((count, 0), np.float32), np.zeros((count, 0), np.int64)
 
 
-def _sorted(found: Found) -> Found:
+def _sorted(ranked: Ranked) -> Ranked:
     """Sort by falling score, then by row; missing hits come last."""
-    scores, rows = found
+    scores, rows = ranked
     order = np.lexsort((rows, -scores), axis=1)
     return np.take_along_axis(scores, order, axis=1), np.take_along_axis(rows, order, axis=1)
 
 
-def _merged(found: list[Found], k: int) -> Found:
+def _merged(ranked: list[Ranked], k: int) -> Ranked:
     """Return the k best of several, [B, at most k]."""
-    scores = np.concatenate([each[0] for each in found], axis=1)
-    rows = np.concatenate([each[1] for each in found], axis=1)
+    scores = np.concatenate([each[0] for each in ranked], axis=1)
+    rows = np.concatenate([each[1] for each in ranked], axis=1)
     scores, rows = _sorted((scores, rows))
     return scores[:, :k], rows[:, :k]
 
 
-def _padded(found: Found, k: int, count: int) -> Found:
+def _padded(ranked: Ranked, k: int, count: int) -> Ranked:
     scores = np.full((count, k), -np.inf, np.float32)
     rows = np.full((count, k), MISSING_ROW, np.int64)
-    scores[:, : found[0].shape[1]], rows[:, : found[1].shape[1]] = found
+    scores[:, : ranked[0].shape[1]], rows[:, : ranked[1].shape[1]] = ranked
     return scores, rows
 
 
-def _replaced(found: Found, others: Found, queries: npt.NDArray[np.bool_]) -> Found:
+def _replaced(ranked: Ranked, others: Ranked, queries: npt.NDArray[np.bool_]) -> Ranked:
     """Return what was found, with that of some queries [B] replaced by `others`."""
-    width = max(found[0].shape[1], others[0].shape[1])
-    scores, rows = _padded(found, width, len(queries))
+    width = max(ranked[0].shape[1], others[0].shape[1])
+    scores, rows = _padded(ranked, width, len(queries))
     scores[queries], rows[queries] = _padded(others, width, int(queries.sum()))
     return scores, rows

@@ -63,17 +63,17 @@ class DatabaseConfig(ComponentConfig):
 
 def passwords_in(dsn: str) -> list[str]:
     """Return the passwords in a text for libpq, as they are used; empty ones are left out."""
-    found = []
+    values = []
     if _URL.match(dsn):
         for setting in re.split("[?&]", dsn)[1:]:
             name, _, value = setting.partition("=")
             if _SETTING_OF_URL.fullmatch(unquote(name)):
-                found.append(unquote(value))
+                values.append(unquote(value))
     else:
         for quoted, plain in _SETTING.findall(dsn):
-            found.append(re.sub(r"\\(.)", r"\1", quoted or plain, flags=re.DOTALL))
-    found += map(unquote, _USER_OF_URL.findall(dsn))
-    return [password for password in found if password]
+            values.append(re.sub(r"\\(.)", r"\1", quoted or plain, flags=re.DOTALL))
+    values += map(unquote, _USER_OF_URL.findall(dsn))
+    return [value for value in values if value]
 
 
 class PgvectorConfig(DatabaseConfig):

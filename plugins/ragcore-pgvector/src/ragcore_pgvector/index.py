@@ -155,15 +155,15 @@ class Pgvector:
             f"select {names} from unnest(%b::bigint[]) with ordinality a(row, number) "
             f"join {self._tables.path(self._name)} t using (row) order by a.number"
         ).encode()
-        found = self._tables.database.read(
+        records = self._tables.database.read(
             lambda connection: connection.execute(
                 statement, [row_array(rows)], binary=True
             ).fetchall(),
             timeout=self._config.build_timeout,
         )
-        if len(found) < len(rows):
-            raise ComponentError(f"index {_USE!r} has {len(found)} of {len(rows)} rows asked for")
-        return metadata_of(self.columns, found, self._unfit)
+        if len(records) < len(rows):
+            raise ComponentError(f"index {_USE!r} has {len(records)} of {len(rows)} rows asked for")
+        return metadata_of(self.columns, records, self._unfit)
 
     def expresses(self, where: Filter) -> bool:
         """Return whether a filter is on columns alone, which have all values of their fields."""
@@ -217,10 +217,10 @@ class Pgvector:
         if self._config.half:
             raise UnsupportedOperation.of(f"index {_USE!r} (half: true)", "vectors")
         rows = np.asarray(rows, np.int64)
-        found = np.empty((len(rows), self._dim), np.float32)
+        vectors = np.empty((len(rows), self._dim), np.float32)
         for start in range(0, len(rows), _FETCHED):
-            found[start : start + _FETCHED] = self._fetched(rows[start : start + _FETCHED])
-        return found
+            vectors[start : start + _FETCHED] = self._fetched(rows[start : start + _FETCHED])
+        return vectors
 
     def save(self, folder: Path) -> None:
         """Finish the table, and write a pointer to it into an existing empty folder."""
@@ -419,17 +419,17 @@ class Pgvector:
         def ask(connection: Connection[Any]) -> list[tuple[int, int, float]]:
             return connection.execute(statement, parameters, binary=True).fetchall()
 
-        found = self._tables.database.read(ask)
-        if not found:
+        hits = self._tables.database.read(ask)
+        if not hits:
             return
-        numbers = np.array([number for number, _, _ in found], np.int64) - 1  # [h]
-        found_rows = np.array([row for _, row, _ in found], np.int64)
-        found_scores = np.array([score for _, _, score in found], np.float32)
-        ranking = np.lexsort((found_rows, -found_scores, numbers))
+        numbers = np.array([number for number, _, _ in hits], np.int64) - 1  # [h]
+        hit_rows = np.array([row for _, row, _ in hits], np.int64)
+        hit_scores = np.array([score for _, _, score in hits], np.float32)
+        ranking = np.lexsort((hit_rows, -hit_scores, numbers))
         numbers = numbers[ranking]
         position = np.arange(len(numbers)) - np.searchsorted(numbers, numbers)
-        rows[asked[numbers], position] = found_rows[ranking]
-        scores[asked[numbers], position] = found_scores[ranking]
+        rows[asked[numbers], position] = hit_rows[ranking]
+        scores[asked[numbers], position] = hit_scores[ranking]
 
     def _fetched(self, rows: Rows) -> Vectors:
         """Return the vectors of rows [n]."""
@@ -491,8 +491,8 @@ def _check_identity(tables: Tables, identity: Any, folder: Path | None = None) -
     Raises:
         MemoryMismatchError: it is another one.
     """
-    found = tables.schema.identity()
-    if found != identity:
+    actual = tables.schema.identity()
+    if actual != identity:
         where = f" of {folder}" if folder else ""
         raise MemoryMismatchError(
             f"{tables.database.name} is not the one that the pointer{where} leads to: check `dsn` "

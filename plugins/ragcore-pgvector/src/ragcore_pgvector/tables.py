@@ -123,8 +123,8 @@ class Tables:
                     "and let an administrator run `create extension vector`"
                 )
             schema, version, number = row
-            found = tuple(int(part) for part in re.findall(r"\d+", version)[:2])
-            if found < _OLDEST:
+            installed = tuple(int(part) for part in re.findall(r"\d+", version)[:2])
+            if installed < _OLDEST:
                 raise StoreError(
                     f"{self.database.name} has pgvector {version}: expected 0.8 or later, which "
                     "searches on where a filter leaves too few: install it on the server, and let "
@@ -251,11 +251,11 @@ class Tables:
             connection.execute(f"select row from {self.path(name)} limit 1")
             return None if row is None else Finished(*row)
 
-        found = self.database.read(read)
-        if found != expected:
+        recorded = self.database.read(read)
+        if recorded != expected:
             raise StoreCorruptError(
-                f"{self.database.name}: table {name} is recorded as {found}, expected {expected}: "
-                "restore it, or build this version of the memory again"
+                f"{self.database.name}: table {name} is recorded as {recorded}, expected "
+                f"{expected}: restore it, or build this version of the memory again"
             )
         if full:
             count, digest = self.database.read(
