@@ -1,14 +1,14 @@
 """Which rows of a table a search may find, as a condition of SQL.
 
-Knows how a filter's predicate is spelt; knows nothing of vectors. Fields and values are never part
-of the text: columns have numbers, and values are parameters.
+Knows how a filter's predicate and a list of rows are spelt; knows nothing of vectors. Fields and
+values are never part of the text: columns have numbers, and values are parameters.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ragcore.filters.predicates import (
     ColumnKind,
@@ -19,8 +19,12 @@ from ragcore.filters.predicates import (
     written,
 )
 from ragcore_pgvector.tables import column
+from ragcore_pgvector.wire import row_array
 
-__all__ = ["Condition", "condition_of"]
+if TYPE_CHECKING:
+    from ragcore.types import Rows
+
+__all__ = ["Condition", "condition_of", "condition_of_rows"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +40,11 @@ class Condition:
     sql: str
     parameters: tuple[Any, ...]
     is_list: bool = False
+
+
+def condition_of_rows(rows: Rows) -> Condition:
+    """Return the condition that a row is one of rows [n], int64."""
+    return Condition("t.row = any(%b::bigint[])", (row_array(rows),), is_list=True)
 
 
 def condition_of(predicate: Predicate, columns: Mapping[str, ColumnKind]) -> Condition:

@@ -1,7 +1,8 @@
 """The index `pgvector`: vectors in a table of PostgreSQL, one table for each segment of a memory.
 
-The folder of a version has a pointer to the table; see `ragcore.contracts.RemoteData`. Knows how a
-table is searched; tables.py knows how it is made, leases.py how it is kept.
+Knows the contract of an index, and when a table is made, finished and dropped. Knows no SQL:
+`tables.py` makes tables, `searching.py` searches them, `fetching.py` reads rows of them,
+`pointers.py` writes and reads the pointer that a version's folder has, `leases.py` keeps tables.
 """
 
 from __future__ import annotations
@@ -14,28 +15,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 
 import numpy as np
-from psycopg import Connection
 
-from ragcore.disk.loading import reading
-from ragcore.disk.remote import POINTER, RemotePointer
-from ragcore.errors import (
-    ComponentError,
-    MemoryMismatchError,
-    RagcoreError,
-    UnsupportedOperation,
-)
+from ragcore.disk.remote import RemotePointer
+from ragcore.errors import ComponentError, RagcoreError, UnsupportedOperation
 from ragcore.filters.predicates import Predicate, columns_of, metadata_of, predicate_of
-from ragcore.types import MISSING_ROW, Hits
-from ragcore_pgvector.conditions import Condition, condition_of
+from ragcore.types import Hits
+from ragcore_pgvector.conditions import Condition, condition_of, condition_of_rows
 from ragcore_pgvector.configs import PgvectorConfig
 from ragcore_pgvector.database import database_of
+from ragcore_pgvector.fetching import values_of, vectors_of
 from ragcore_pgvector.leases import leases_of
-from ragcore_pgvector.tables import Finished, Tables, checked_name, column, new_name
-from ragcore_pgvector.wire import row_array, vector_array, vectors_in
+from ragcore_pgvector.pointers import check_identity, pointer_to, read_pointer
+from ragcore_pgvector.searching import Searched, Searcher, settings_of
+from ragcore_pgvector.tables import Finished, Tables, checked_name, new_name
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
-
     from ragcore.contracts import Capability
     from ragcore.filters.expressions import Filter
     from ragcore.types import Rows, Vectors
@@ -51,10 +45,6 @@ _MOST_DIMENSIONS: Final = {
     ("hnsw", True): 4_000,
 }
 _LARGEST_HALF: Final = 65_504.0
-_FEW_ALLOWED: Final = 10_000
-"""So few allowed rows are compared one by one, which is exact, in place of a walk in the graph."""
-_FETCHED: Final = 20_000
-"""Vectors that one statement returns: with 16,000 dimensions a gigabyte would be the limit."""
 
 
 class Pgvector:
@@ -90,7 +80,8 @@ class Pgvector:
         self._unfit: frozenset[str] = frozenset()
         self._config = config
         self._dim = dim
-        self._tables = Tables(database_of(config, _settings(config)), config)
+        self._tables = _tables_of(config)
+        self._searcher = Searcher(self._tables, config)
         self._name: str | None = None
         self._count = 0
         self._finished: Finished | None = None
@@ -148,21 +139,13 @@ class Pgvector:
         rows = np.asarray(rows, np.int64)
         if not self.columns or not len(rows):
             return [{} for _ in range(len(rows))]
-        if self._name is None:
-            raise ComponentError(f"index {_USE!r} has no row {rows[0]}: it is empty")
-        names = ", ".join(column(number) for number in range(len(self.columns)))
-        statement = (
-            f"select {names} from unnest(%b::bigint[]) with ordinality a(row, number) "
-            f"join {self._tables.path(self._name)} t using (row) order by a.number"
-        ).encode()
-        records = self._tables.database.read(
-            lambda connection: connection.execute(
-                statement, [row_array(rows)], binary=True
-            ).fetchall(),
+        records = values_of(
+            self._tables,
+            self._name_for(rows),
+            rows,
+            len(self.columns),
             timeout=self._config.build_timeout,
         )
-        if len(records) < len(rows):
-            raise ComponentError(f"index {_USE!r} has {len(records)} of {len(rows)} rows asked for")
         return metadata_of(self.columns, records, self._unfit)
 
     def expresses(self, where: Filter) -> bool:
@@ -180,7 +163,7 @@ class Pgvector:
         predicate = self._predicate(where)
         if predicate is None:
             raise UnsupportedOperation.of(f"index {_USE!r}", "where")
-        return self._search(queries, k, condition_of(predicate, self.columns), self._count, True)
+        return self._search(queries, k, condition_of(predicate, self.columns), self._count)
 
     def search(self, queries: Vectors, k: int, *, allowed: Rows | None = None) -> Hits:
         """Find the k rows of highest inner product for each of queries [B, d], ties by row.
@@ -193,11 +176,9 @@ class Pgvector:
             MemoryUnavailableError: the database does not answer.
         """
         if allowed is None:
-            return self._search(queries, k, None, self._count, True)
+            return self._search(queries, k, None, self._count)
         allowed = np.unique(np.asarray(allowed, np.int64))
-        few = len(allowed) <= max(_FEW_ALLOWED, self._count // 20)
-        condition = Condition("t.row = any(%b::bigint[])", (row_array(allowed),), is_list=True)
-        return self._search(queries, k, condition, len(allowed), not few)
+        return self._search(queries, k, condition_of_rows(allowed), len(allowed))
 
     def remove(self, rows: Rows) -> None:
         """Refuse: a table never changes, and a memory hides rows by itself.
@@ -217,10 +198,15 @@ class Pgvector:
         if self._config.half:
             raise UnsupportedOperation.of(f"index {_USE!r} (half: true)", "vectors")
         rows = np.asarray(rows, np.int64)
-        vectors = np.empty((len(rows), self._dim), np.float32)
-        for start in range(0, len(rows), _FETCHED):
-            vectors[start : start + _FETCHED] = self._fetched(rows[start : start + _FETCHED])
-        return vectors
+        if not len(rows):
+            return np.empty((0, self._dim), np.float32)
+        return vectors_of(
+            self._tables,
+            self._name_for(rows),
+            rows,
+            self._dim,
+            timeout=self._config.build_timeout,
+        )
 
     def save(self, folder: Path) -> None:
         """Finish the table, and write a pointer to it into an existing empty folder."""
@@ -241,33 +227,11 @@ class Pgvector:
             StoreCorruptError: the pointer is missing or broken.
             MemoryMismatchError: the table has no graph, or other vectors than the config says.
         """
-        pointer = RemotePointer.read(folder)
-        with reading(folder / POINTER):
-            details = pointer.details
-            finished = Finished(
-                int(details["rows"]),
-                int(details["dim"]),
-                str(details["digest"]),
-                str(details["method"]),
-                bool(details["half"]),
-            )
-            identity = str(details["database"])
-            columns = dict(details.get("columns", {}))
-            unfit = frozenset(map(str, details.get("unfit", ())))
-        if list(columns.items()) != list(config.columns.items()):
-            raise MemoryMismatchError(
-                f"{folder} was built with columns: {columns}, but the index in use has "
-                f"{config.columns}: set them as they were, in their order, or rebuild the memory"
-            )
-        if finished.half != config.half or (config.method, finished.method) == ("hnsw", "exact"):
-            raise MemoryMismatchError(
-                f"{folder} was built with method: {finished.method}, half: "
-                f"{str(finished.half).lower()}, but the index in use has method: {config.method}, "
-                f"half: {str(config.half).lower()}: set these as they were, or rebuild the memory"
-            )
-        loaded = cls(config, dim=finished.dim)
-        loaded._name, loaded._unfit = checked_name(pointer.name), unfit
-        loaded._count, loaded._finished, loaded._identity = finished.rows, finished, identity
+        saved = read_pointer(folder, config)
+        loaded = cls(config, dim=saved.finished.dim)
+        loaded._name, loaded._unfit = saved.name, saved.unfit
+        loaded._count, loaded._finished = saved.finished.rows, saved.finished
+        loaded._identity = saved.identity
         return loaded
 
     def check(self, *, full: bool) -> None:
@@ -281,15 +245,15 @@ class Pgvector:
         if self._name is None or self._finished is None:
             return
         self._tables.extension()
-        _check_identity(self._tables, self._identity)
+        check_identity(self._tables, self._identity)
         self._tables.check(self._name, self._finished, len(self.columns), full=full)
 
     @classmethod
     def drop(cls, folder: Path, config: PgvectorConfig) -> bool:
         """Drop the table that a pointer leads to; see `RemoteData`."""
         pointer = RemotePointer.read(folder)
-        tables = Tables(database_of(config, _settings(config)), config)
-        _check_identity(tables, pointer.details.get("database"), folder)
+        tables = _tables_of(config)
+        check_identity(tables, pointer.details.get("database"), folder)
         return tables.drop(checked_name(pointer.name))
 
     def _own_table(self) -> str:
@@ -314,19 +278,17 @@ class Pgvector:
         return name
 
     def _pointer(self, name: str, finished: Finished | None) -> RemotePointer:
-        details: dict[str, Any] = {"database": self._identity}
-        if finished is not None:
-            details |= {
-                "rows": finished.rows,
-                "dim": finished.dim,
-                "digest": finished.digest,
-                "method": finished.method,
-                "half": finished.half,
-            }
-            # Pointers of memories without columns are as they were before there were any.
-            if self.columns:
-                details |= {"columns": dict(self.columns), "unfit": sorted(self._unfit)}
-        return RemotePointer("index", _USE, name, details)
+        return pointer_to(name, self._identity, finished, self.columns, self._unfit)
+
+    def _name_for(self, rows: Rows) -> str:
+        """Return the name of the table that has rows [n], n at least 1.
+
+        Raises:
+            ComponentError: there is none.
+        """
+        if self._name is None:
+            raise ComponentError(f"index {_USE!r} has no row {rows[0]}: it is empty")
+        return self._name
 
     def _lease(self) -> None:
         """Keep the table from being dropped as long as this index lives."""
@@ -346,7 +308,7 @@ class Pgvector:
         return predicate_of(where, columns)
 
     def _search(
-        self, queries: Vectors, k: int, condition: Condition | None, available: int, many: bool
+        self, queries: Vectors, k: int, condition: Condition | None, available: int
     ) -> Hits:
         """Find the k best rows for each of queries [B, d].
 
@@ -355,103 +317,15 @@ class Pgvector:
             k: hits per query.
             condition: which rows may be found; None for all.
             available: how many these are at most.
-            many: whether they are too many to be compared one by one, if there is a graph.
         """
         if k < 1:
             raise ComponentError(f"index {_USE!r} was asked for {k} hits: ask for 1 or more")
         queries = self._checked(queries, len(queries))
-        rows = np.full((len(queries), k), MISSING_ROW, np.int64)
-        scores = np.full((len(queries), k), -np.inf, np.float32)
         if self._name is None or not available or not len(queries):
-            return Hits(rows, scores)
+            return Hits.empty(len(queries), k)
         self._lease()
-        depth = min(k, available)
-        by_graph = many and self._config.method != "exact"
-        everyone = np.arange(len(queries))
-        self._fill(rows, scores, everyone, queries, depth, condition, by_graph)
-        if by_graph and self._finished is not None:
-            short = np.flatnonzero((rows[:, :depth] == MISSING_ROW).any(axis=1))
-            if len(short):
-                rows[short], scores[short] = MISSING_ROW, -np.inf
-                self._fill(rows, scores, short, queries[short], depth, condition, False)
-        return Hits(rows, scores)
-
-    def _fill(
-        self,
-        rows: Rows,
-        scores: npt.NDArray[np.float32],
-        asked: npt.NDArray[np.int64],
-        queries: Vectors,
-        depth: int,
-        allowed: Condition | None,
-        by_graph: bool,
-    ) -> None:
-        """Search queries [b, d], and put what is found into the rows `asked` of rows and scores."""
-        extension = self._tables.extension()
-        schema = f'"{extension.schema}"'
-        kind = f"{schema}.{'halfvec' if self._config.half else 'vector'}"
-        assert self._name is not None
-        table = self._tables.path(self._name)
-        parameters: list[Any] = [vector_array(queries, extension.vector_type)]
-        product = f"t.embedding operator({schema}.<#>) q.vector::{kind}"
-        source, condition = f"{table} t", ""
-        opening = f"with q as (select * from unnest(%b::{schema}.vector[]) "
-        opening += "with ordinality q(vector, number))"
-        if allowed is not None:
-            parameters += allowed.parameters
-            if by_graph or not allowed.is_list:
-                condition = f"where {allowed.sql}"
-            else:
-                # Read once, however many queries there are.
-                opening += (
-                    f", t as materialized (select t.row, t.embedding from {table} t "
-                    f"where {allowed.sql})"
-                )
-                source = "t"
-        # A sum is no order that the graph has, so that it is not used where all are compared.
-        order = product if by_graph else f"({product}) + 0.0, t.row"
-        statement = (
-            f"{opening} select q.number, h.row, h.score from q cross join lateral ("
-            f"select t.row, -({product}) as score from {source} {condition} "
-            f"order by {order} limit {depth}) h"
-        ).encode()
-
-        def ask(connection: Connection[Any]) -> list[tuple[int, int, float]]:
-            return connection.execute(statement, parameters, binary=True).fetchall()
-
-        hits = self._tables.database.read(ask)
-        if not hits:
-            return
-        numbers = np.array([number for number, _, _ in hits], np.int64) - 1  # [h]
-        hit_rows = np.array([row for _, row, _ in hits], np.int64)
-        hit_scores = np.array([score for _, _, score in hits], np.float32)
-        ranking = np.lexsort((hit_rows, -hit_scores, numbers))
-        numbers = numbers[ranking]
-        position = np.arange(len(numbers)) - np.searchsorted(numbers, numbers)
-        rows[asked[numbers], position] = hit_rows[ranking]
-        scores[asked[numbers], position] = hit_scores[ranking]
-
-    def _fetched(self, rows: Rows) -> Vectors:
-        """Return the vectors of rows [n]."""
-        if self._name is None:
-            raise ComponentError(f"index {_USE!r} has no row {rows[0]}: it is empty")
-        schema, path = self._tables.extension().schema, self._tables.path(self._name)
-        statement = (
-            f"select count(*), string_agg(\"{schema}\".vector_send(t.embedding), ''::bytea "
-            "order by a.number) from unnest(%b::bigint[]) with ordinality a(row, number) "
-            f"join {path} t using (row)"
-        ).encode()
-        count, data = self._tables.database.read(
-            lambda connection: (
-                connection.execute(statement, [row_array(rows)], binary=True).fetchone() or (0, b"")
-            ),
-            timeout=self._config.build_timeout,
-        )
-        if count < len(rows):
-            raise ComponentError(
-                f"index {_USE!r} has {count} of the {len(rows)} rows whose vectors are asked for"
-            )
-        return vectors_in(data or b"", self._dim)
+        table = Searched(self._name, self._count, finished=self._finished is not None)
+        return self._searcher.best(table, queries, k, condition, available)
 
     def _checked(self, vectors: Vectors, count: int) -> Vectors:
         """Return vectors as float32 [count, d]."""
@@ -475,29 +349,8 @@ def capabilities_of(config: PgvectorConfig) -> frozenset[Capability]:
     return frozenset(capabilities)
 
 
-def _settings(config: PgvectorConfig) -> tuple[tuple[str, str], ...]:
-    """Return what each connection is set to: the graph is searched on until there are k hits."""
-    return (
-        ("hnsw.ef_search", str(config.ef_search)),
-        ("hnsw.iterative_scan", "strict_order"),
-        ("hnsw.max_scan_tuples", "2147483647"),
-        ("hnsw.scan_mem_multiplier", "16"),
-    )
-
-
-def _check_identity(tables: Tables, identity: Any, folder: Path | None = None) -> None:
-    """Check that this is the database of a pointer.
-
-    Raises:
-        MemoryMismatchError: it is another one.
-    """
-    actual = tables.schema.identity()
-    if actual != identity:
-        where = f" of {folder}" if folder else ""
-        raise MemoryMismatchError(
-            f"{tables.database.name} is not the one that the pointer{where} leads to: check `dsn` "
-            "and `schema`"
-        )
+def _tables_of(config: PgvectorConfig) -> Tables:
+    return Tables(database_of(config, settings_of(config)), config)
 
 
 def _drop_unsaved(tables: Tables, name: str, pid: int) -> None:
