@@ -1,61 +1,41 @@
 """The index `faiss`: finds rows by inner product, with any index that FAISS's factory makes.
 
-Holds vectors back until the index can be trained, gives FAISS the rows as its ids, and sorts its
-results. Knows nothing of texts or encoders; `factory.py` knows what each index can do.
+Holds vectors back until the index can be trained, and gives FAISS the rows as its ids. Knows when
+the index changes; knows nothing of texts or encoders. `factory.py` knows what each index can do,
+`searching.py` searches, `training.py` trains, `inputs.py` refuses what cannot be stored, and
+`note.py` records how a saved index was built.
 """
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import faiss  # type: ignore[import-untyped, unused-ignore]
 import numpy as np
 
 from ragcore.contracts import SavedIndex
 from ragcore.disk.arrays import load_rows, save_array
-from ragcore.disk.loading import reading
-from ragcore.errors import (
-    ComponentError,
-    ConfigError,
-    MemoryMismatchError,
-    StoreCorruptError,
-    UnsupportedOperation,
-)
+from ragcore.errors import ComponentError, StoreCorruptError, UnsupportedOperation
 from ragcore.process.fork import call_in_child, new_rlock
-from ragcore.scaling import checked_scale, common_scale, in_range, need_no_scale, scales
+from ragcore.scaling import common_scale, need_no_scale, scales
 from ragcore.types import Hits
 from ragcore_faiss.config import FaissConfig
-from ragcore_faiss.factory import (
-    abilities,
-    completed,
-    layers,
-    make,
-    message,
-    overflows,
-    trains,
-    tune,
-)
+from ragcore_faiss.factory import abilities, completed, layers, make, trains, tune
 from ragcore_faiss.file import check, read_file
+from ragcore_faiss.inputs import checked_vectors, refuse_overflow, refuse_repeated, refuse_taken
 from ragcore_faiss.joining import Part, searches_lists, write_joined
+from ragcore_faiss.note import Note, read_note
 from ragcore_faiss.numbering import Numbering
 from ragcore_faiss.searching import Searcher
+from ragcore_faiss.training import train
 
 if TYPE_CHECKING:
     from ragcore.types import Rows, Vectors
 
 
 __all__ = ["Faiss"]
-
-_FORMAT: Final = 1
-_SCALED_FORMAT: Final = 2
-"""As 1, with the number by which the stored vectors were multiplied."""
-
-_POINTS_NEEDED: Final = re.compile(r"as large as number of clusters \((\d+)\)")
-
 
 # FAISS has a copy of OpenMP's runtime of its own, whose threads are not in a forked child.
 call_in_child(lambda: faiss.omp_set_num_threads(1))
@@ -105,7 +85,7 @@ class Faiss:
             ConfigError: training is due, and `train_size` is too small for the factory.
         """
         new = np.ascontiguousarray(rows, np.int64)
-        values = self._checked(vectors)
+        values = checked_vectors(self._name, vectors, self._dim)
         if new.shape != (len(values),):
             raise ComponentError(
                 f"{self._name}: {len(values)} vectors were added under rows of shape {new.shape}: "
@@ -114,11 +94,15 @@ class Faiss:
         if not len(new):
             return
         with self._lock:
-            self._refuse_taken(new)
+            refuse_repeated(self._name, new)
+            # Rows mostly ascend; only when they do not, all must be compared.
+            if new.min() <= self._last:
+                refuse_taken(self._name, new, np.concatenate([self._rows, *self._new_rows]))
             scale = self._scale
             if scale is None or not (len(self) or trains(self._config.factory, self._dim)):
                 scale = common_scale(values)
-            values = self._scaled(values, scale)
+            values = values * np.float32(scale or 1)
+            refuse_overflow(self._name, self._index, values, scale)
             self._make_changeable()
             self._scale = scale
             if self._index.is_trained:
@@ -144,7 +128,7 @@ class Faiss:
         """
         if k < 1:
             raise ComponentError(f"{self._name} was asked for {k} hits: ask for 1 or more")
-        values = self._checked(queries)
+        values = checked_vectors(self._name, queries, self._dim)
         if allowed is not None:
             self._require("filter")
         self._settle()
@@ -255,7 +239,7 @@ class Faiss:
                 writer: Any = faiss.PyCallbackIOWriter  # type: ignore[attr-defined, unused-ignore]
                 faiss.write_index(self._index, writer(file.write))
             save_array(folder / "rows.npy", self._rows)
-        self._write_about(folder, self._scale)
+        self._note(self._scale).write(folder)
 
     @property
     def searches_in_one_thread(self) -> bool:
@@ -292,18 +276,11 @@ class Faiss:
         if rows is None:
             return False
         save_array(folder / "rows.npy", rows)
-        self._write_about(folder, read[0]._scale)
+        self._note(read[0]._scale).write(folder)
         return True
 
-    def _write_about(self, folder: Path, scale: float | None) -> None:
-        """Write the note of how an index was built."""
-        about: dict[str, Any] = {"format": _FORMAT, "factory": self._config.factory}
-        about["dim"] = self._dim
-        if scale is None:
-            about["scale"] = None
-        elif scale != 1:
-            about |= {"format": _SCALED_FORMAT, "scale": scale}
-        (folder / "faiss.json").write_text(json.dumps(about), encoding="utf-8")
+    def _note(self, scale: float | None) -> Note:
+        return Note(self._config.factory, self._dim, scale)
 
     @classmethod
     def load(cls, folder: Path, config: FaissConfig, *, mmap: bool = True) -> Faiss:
@@ -314,22 +291,11 @@ class Faiss:
             StoreCorruptError: a file is missing or broken, or FAISS's file holds more or fewer
                 vectors than there are rows, or FAISS cannot read it.
         """
-        with reading(folder / "faiss.json") as path:
-            record = json.loads(path.read_text(encoding="utf-8"))
-            built_by, layout, dim = record["factory"], record["format"], int(record["dim"])
-            scale = 1.0 if record.get("scale", 1) is not None else None
-            if layout == _SCALED_FORMAT:
-                scale = checked_scale(record["scale"])
-        if layout not in (_FORMAT, _SCALED_FORMAT) or built_by != config.factory:
-            raise MemoryMismatchError(
-                f"{folder} was built with factory {built_by!r} (format {layout}), "
-                f"but the configuration says {config.factory!r} (format {_FORMAT}): build the "
-                "memory again, or set the index's factory as it was"
-            )
+        note = read_note(folder, config.factory)
         path = folder / "index.faiss"
         loaded = cls.__new__(cls)
-        loaded._adopt(config, dim, read_file(path, mmap=mmap))
-        loaded._scale = scale
+        loaded._adopt(config, note.dim, read_file(path, mmap=mmap))
+        loaded._scale = note.scale
         loaded._mapped_from = path if mmap else None
         rows_path = folder / "rows.npy"
         loaded._rows = load_rows(rows_path, mmap=mmap)
@@ -338,7 +304,7 @@ class Faiss:
                 f"{path} holds {loaded._index.ntotal} vectors and {rows_path} "
                 f"{len(loaded._rows)} rows, expected as many: build the memory again"
             )
-        check(path, loaded._index, config.factory, dim, loaded._rows)
+        check(path, loaded._index, config.factory, note.dim, loaded._rows)
         loaded._last = int(loaded._rows.max(initial=-1))
         return loaded
 
@@ -349,56 +315,6 @@ class Faiss:
     def _require(self, capability: str) -> None:
         if capability not in self.capabilities:
             raise UnsupportedOperation.of(self._name, capability)
-
-    def _checked(self, vectors: Vectors) -> Vectors:
-        values = np.ascontiguousarray(vectors, np.float32)
-        if values.ndim != 2 or values.shape[1] != self._dim:
-            raise ComponentError(
-                f"{self._name} holds vectors of {self._dim} dimensions and was given an array of "
-                f"shape {values.shape}: it must be [n, {self._dim}]"
-            )
-        if not (need_no_scale(values) or in_range(values)):
-            raise ComponentError(
-                f"{self._name} was given a vector that is not finite, or has a number above 1e18"
-            )
-        return values
-
-    def _scaled(self, values: Vectors, scale: float | None) -> Vectors:
-        """Multiply vectors [n, d] by the index's scale.
-
-        Raises:
-            ComponentError: a number is then larger than the index can hold.
-        """
-        scaled: Vectors = values * np.float32(scale or 1)
-        self._refuse_overflow(scaled, scale)
-        return scaled
-
-    def _refuse_overflow(self, scaled: Vectors, scale: float | None) -> None:
-        """Raise if a number of vectors that were multiplied by a scale is too large to store."""
-        if in_range(scaled) and not overflows(self._index, scaled):
-            return
-        most = np.abs(scaled).max() / (scale or 1)
-        reason = "which does not fit its float16"
-        if scale not in (None, 1):
-            reason = (
-                f"but its first vectors were so short that it multiplies all by {scale:g}, and the "
-                "product does not fit it"
-            )
-        raise ComponentError(
-            f"{self._name} was given a vector with the number {most:g}, {reason}: build the memory "
-            "again from all passages, with a factory without fp16 if vectors differ so much"
-        )
-
-    def _refuse_taken(self, new: Rows) -> None:
-        if new.min() < 0:
-            raise ComponentError(f"{self._name}: row {new.min()} is negative: rows count from 0")
-        if len(np.unique(new)) < len(new):
-            raise ComponentError(f"{self._name}: the same row was given twice in one call")
-        # Rows mostly ascend; only when they do not, all must be compared.
-        if new.min() <= self._last:
-            taken = new[np.isin(new, np.concatenate([self._rows, *self._new_rows]))]
-            if len(taken):
-                raise ComponentError(f"{self._name}: row {taken[0]} is already there")
 
     def _agree(self) -> None:
         """Raise if a change that failed in FAISS left more or fewer vectors than rows."""
@@ -436,19 +352,9 @@ class Faiss:
 
     def _train(self) -> None:
         vectors = np.concatenate(self._untrained)
-        try:
-            self._index.train(vectors[: self._config.train_size])
-        except RuntimeError as error:
-            used = min(len(vectors), self._config.train_size)
-            needed = _POINTS_NEEDED.search(str(error))
-            need = f"at least {needed[1]} vectors" if needed else message(error)
-            raise ConfigError(
-                f"{self._name} cannot be trained on {used} vectors: it needs {need}; choose a "
-                f"factory with fewer clusters, such as Flat (train_size is "
-                f"{self._config.train_size})"
-            ) from error
+        train(self._index, vectors, self._config)
         # A transform that is learnt only now may make numbers larger.
-        self._refuse_overflow(vectors, self._scale)
+        refuse_overflow(self._name, self._index, vectors, self._scale)
         self._index.add_with_ids(vectors, np.concatenate(self._new_rows))
         self._untrained = []
 
