@@ -62,13 +62,13 @@ def test_a_large_batch_is_sent_in_parts(uri: str, monkeypatch: pytest.MonkeyPatc
     expected = index.search(values[:40], 3)
     monkeypatch.setattr(collection_module, "_COMPARED_AT_ONCE", 2_000)
     sent: list[int] = []
-    request = index._collection._loaded
+    request = index._collection.sender.send_loaded
 
     def counted(what: str, send: Any) -> Any:
         sent.append(1)
         return request(what, send)
 
-    monkeypatch.setattr(index._collection, "_loaded", counted)
+    monkeypatch.setattr(index._collection.sender, "send_loaded", counted)
     hits = index.search(values[:40], 3)
     assert len(sent) == 7
     assert np.array_equal(hits.rows, expected.rows)

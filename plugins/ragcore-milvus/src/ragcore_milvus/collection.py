@@ -1,31 +1,31 @@
 """One collection of Milvus: for each entity a row number, a vector, and columns of metadata.
 
-Creates, fills, completes, searches and drops it. Knows Milvus's limits and how it stores; knows
-nothing of ties, filters of rows, or files.
+Creates, fills, completes, searches and drops it. Knows entities, and how many of them fit in a
+request; knows nothing of ties, filters of rows, or files. `sending.py` sends, and waits until what
+was inserted is stored, indexed and in memory.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from pymilvus import DataType, MilvusClient
 
-from ragcore.errors import MemoryUnavailableError, StoreCorruptError
+from ragcore.errors import StoreCorruptError
 from ragcore.filters.predicates import LONGEST_TEXT
 from ragcore.types import MISSING_ROW
 from ragcore_milvus.columns import Values, add_fields, fields_of, read_value, stored_value
 from ragcore_milvus.config import MilvusConfig
-from ragcore_milvus.connection import MissingError, NotLoadedError, connection
+from ragcore_milvus.connection import MissingError
+from ragcore_milvus.sending import Sender
 
 if TYPE_CHECKING:
     from ragcore.types import Rows, Scores, Vectors
 
 __all__ = ["LIMIT", "Collection"]
-
-T = TypeVar("T")
 
 LIMIT: Final = 16_384
 """The most hits, queries or entities that one request may ask for."""
@@ -46,8 +46,6 @@ Afterwards they wait for those up to some seconds ago, which are there without w
 the former is 0.2 s. Much longer than those seconds, since clocks differ.
 """
 
-_POLL: Final = 0.1
-
 
 class Collection:
     """A collection of a name; it may not exist yet."""
@@ -62,7 +60,8 @@ class Collection:
         """
         self.config = config
         self.name = name
-        self.connection = connection(config)
+        self.sender = Sender(config, name)
+        self.connection = self.sender.connection
         self._kinds = list(config.columns.values())
         self._completed = completed
 
@@ -86,7 +85,7 @@ class Collection:
                 timeout=seconds,
             )
 
-        self._send("create a collection", send)
+        self.sender.send("create a collection", send)
 
     def insert(self, rows: Rows, vectors: Vectors, columns: Sequence[Values] = ()) -> None:
         """Insert vectors [n, d] under rows [n], with n values for each column.
@@ -110,7 +109,7 @@ class Collection:
                 client.insert(self.name, data, timeout=seconds)
 
             # Sent again, entities that had arrived would be there twice.
-            self._send("insert vectors", send, repeatable=False)
+            self.sender.send("insert vectors", send, repeatable=False)
 
     def complete(self, count: int) -> None:
         """Store all that was inserted, index it, load it, and check that it is there.
@@ -122,14 +121,12 @@ class Collection:
             StoreCorruptError: the collection was dropped, or has another number of entities.
             MemoryUnavailableError: Milvus does not answer, refuses, or takes too long.
         """
-        self._flush()
-        self._index()
+        self.sender.flush()
+        self.sender.index()
         if self._completed is not None:
             # What was inserted since is loaded without its index, and exchanged some time later.
-            self._send(
-                "release a collection", lambda c, t: c.release_collection(self.name, timeout=t)
-            )
-        self.load()
+            self.sender.release()
+        self.sender.load()
         self._completed = time.time()
         stored = self.count()
         if stored != count:
@@ -137,26 +134,6 @@ class Collection:
                 f"{self} has {stored} entities, not {count}: the connection was lost while they "
                 "were written; build again"
             )
-
-    def load(self) -> None:
-        """Have Milvus load it into memory, and wait for it.
-
-        Raises:
-            StoreCorruptError: the collection was dropped.
-            MemoryUnavailableError: Milvus does not answer, refuses, or takes too long.
-        """
-
-        def begin(client: MilvusClient, seconds: float) -> None:
-            client.load_collection(
-                self.name, timeout=seconds, replica_number=self.config.replicas, _async=True
-            )
-
-        def state(client: MilvusClient, seconds: float) -> tuple[bool, Any]:
-            reply = client.get_load_state(self.name, timeout=seconds)
-            return getattr(reply["state"], "name", "") == "Loaded", reply.get("progress")
-
-        self._send("load a collection", begin)
-        self._wait("load a collection", state)
 
     def search(
         self, queries: Vectors, limit: int, expression: str, *, ef: int | None, compared: int = 1
@@ -202,7 +179,7 @@ class Collection:
                     consistency_level=self._consistency,
                 )
 
-            for number, hits in enumerate(self._loaded("search", send), start):
+            for number, hits in enumerate(self.sender.send_loaded("search", send), start):
                 scores[number, : len(hits.ids)] = hits.distances
                 rows[number, : len(hits.ids)] = hits.ids
         return scores, rows
@@ -224,7 +201,7 @@ class Collection:
                 consistency_level=self._consistency,
             )
 
-        return int(self._loaded("count entities", send)[0]["count(*)"])
+        return int(self.sender.send_loaded("count entities", send)[0]["count(*)"])
 
     def fetch(self, expression: str, dim: int) -> tuple[Rows, Vectors]:
         """Return the rows [n] that a filter selects, with their vectors [n, d], in any order.
@@ -243,7 +220,7 @@ class Collection:
                 consistency_level=self._consistency,
             )
 
-        return _arrays(self._loaded("return vectors", send), dim)
+        return _arrays(self.sender.send_loaded("return vectors", send), dim)
 
     def values(self, expression: str) -> dict[int, list[str | int | None]]:
         """Return the values of the columns by row, of the rows that a filter selects.
@@ -267,7 +244,7 @@ class Collection:
             int(entity["row"]): [
                 read_value(entity, number, kind) for number, kind in enumerate(self._kinds)
             ]
-            for entity in self._loaded("return metadata", send)
+            for entity in self.sender.send_loaded("return metadata", send)
         }
 
     def pages(
@@ -296,9 +273,9 @@ class Collection:
                 consistency_level=self._consistency,
             )
 
-        iterator = self._loaded("return vectors", begin)
+        iterator = self.sender.send_loaded("return vectors", begin)
         try:
-            while entities := self._send("return vectors", lambda _, __: iterator.next()):
+            while entities := self.sender.send("return vectors", lambda _, __: iterator.next()):
                 values = [
                     [read_value(entity, number, kind) for number, kind in enumerate(kinds)]
                     for entity in (entities if kinds else ())
@@ -326,85 +303,12 @@ class Collection:
             return
 
     def __str__(self) -> str:
-        return f"collection {self.name} of {self.connection.address}"
+        return str(self.sender)
 
     @property
     def _consistency(self) -> str:
         recent = self._completed is None or time.time() - self._completed < _SETTLED_SECONDS
         return "Strong" if recent else "Bounded"
-
-    def _flush(self) -> None:
-        """Have Milvus write to its storage what it has in memory."""
-        ends = time.monotonic() + self.config.build_timeout
-        while True:
-            try:
-                self._send("store vectors", lambda c, t: c.flush(self.name, timeout=t))
-                return
-            except MemoryUnavailableError:
-                # It goes on with it, as long as it answers.
-                if time.monotonic() > ends or not self.connection.has(self.name):
-                    raise
-
-    def _index(self) -> None:
-        """Have Milvus index the vectors, and wait until all that are stored are."""
-        config = self.config
-
-        def begin(client: MilvusClient, seconds: float) -> None:
-            params = client.prepare_index_params()
-            graph = {"M": config.m, "efConstruction": config.ef_construction}
-            params.add_index(
-                "vector",
-                index_type="FLAT" if config.method == "exact" else "HNSW",
-                metric_type="IP",
-                params={} if config.method == "exact" else graph,
-            )
-            client.create_index(self.name, params, timeout=seconds, sync=False)
-
-        def state(client: MilvusClient, seconds: float) -> tuple[bool, Any]:
-            reply = client.describe_index(self.name, "vector", timeout=seconds)
-            if reply["state"] == "Failed":
-                raise MemoryUnavailableError(f"{self} cannot be indexed: see the logs of Milvus")
-            left = reply["pending_index_rows"]
-            return reply["state"] == "Finished" and not left, left
-
-        self._send("index a collection", begin)
-        self._wait("index a collection", state)
-
-    def _wait(self, what: str, state: Callable[[MilvusClient, float], tuple[bool, Any]]) -> None:
-        """Wait until a state is reached; the time starts again at each sign of progress."""
-        ends, before = time.monotonic() + self.config.build_timeout, None
-        while True:
-            reached, progress = self._send(what, state)
-            if reached:
-                return
-            if progress != before:
-                ends, before = time.monotonic() + self.config.build_timeout, progress
-            if time.monotonic() > ends:
-                raise MemoryUnavailableError(
-                    f"{self.connection.address} did not {what} in {self.config.build_timeout:g} s: "
-                    "see its logs, or raise build_timeout"
-                )
-            time.sleep(_POLL)
-
-    def _loaded(self, what: str, send: Callable[[MilvusClient, float], T]) -> T:
-        """Send a request for which the collection must be loaded; load it where it is not."""
-        try:
-            return self._send(what, send)
-        except NotLoadedError:
-            self.load()
-            return self._send(what, send)
-
-    def _send(
-        self, what: str, send: Callable[[MilvusClient, float], T], *, repeatable: bool = True
-    ) -> T:
-        try:
-            return self.connection.request(what, send, repeatable=repeatable)
-        except MissingError as missing:
-            raise StoreCorruptError(
-                f"{missing}{self} is not there: it was dropped, or the pipeline names another "
-                "Milvus than the one that this version was built with; set uri and database, or "
-                "build again"
-            ) from None
 
 
 def _arrays(entities: Any, dim: int) -> tuple[Rows, Vectors]:

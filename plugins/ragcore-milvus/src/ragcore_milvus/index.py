@@ -1,41 +1,42 @@
 """The index `milvus`: finds rows by inner product in a collection of a Milvus server.
 
 A collection is one immutable segment. The version's folder has a pointer to it; how to connect says
-the config. Knows the contract of an index and the pointer; `collection.py` knows Milvus.
+the config. Knows the contract of an index, and when a collection is made, completed and dropped.
+Knows nothing of requests: `collection.py` knows Milvus, `searching.py` searches, `fetching.py`
+reads rows, `inputs.py` refuses what cannot be stored, `contents.py` counts and digests,
+`pointers.py` writes and reads the pointer.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
-import re
 import secrets
 import time
 import weakref
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import numpy as np
 
-from ragcore.disk.loading import reading
-from ragcore.disk.remote import POINTER, RemotePointer
+from ragcore.disk.remote import RemotePointer
 from ragcore.errors import (
     ComponentError,
-    MemoryMismatchError,
     MemoryUnavailableError,
     StoreCorruptError,
     UnsupportedOperation,
 )
 from ragcore.filters.predicates import Predicate, columns_of, metadata_of, predicate_of
 from ragcore.process.fork import new_rlock
-from ragcore.scaling import checked_scale, common_scale, in_range, need_no_scale, scales
+from ragcore.scaling import common_scale, in_range, need_no_scale, scales
 from ragcore.types import Hits
-from ragcore_milvus.collection import LIMIT, Collection
+from ragcore_milvus.collection import Collection
 from ragcore_milvus.columns import condition_of
 from ragcore_milvus.config import MilvusConfig
+from ragcore_milvus.contents import Contents, digest_of
+from ragcore_milvus.fetching import values_of, vectors_of
+from ragcore_milvus.inputs import checked_vectors, refuse_repeated, refuse_taken
+from ragcore_milvus.pointers import check_database, checked_name, pointer_to, read_pointer
 from ragcore_milvus.searching import Searcher
 from ragcore_milvus.selection import Selection, selections
 
@@ -45,35 +46,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Milvus"]
 
-_KIND: Final = "index"
-_USE: Final = "milvus"
-_DIGEST_BYTES: Final = 16
-_NAME: Final = re.compile(r"ragcore_[0-9a-f]{32}")
-_FETCHED: Final = LIMIT // 16
-"""Entities whose metadata one request returns: texts of 32,000 digits would take 32 MB."""
-
 _LOG: Final = logging.getLogger("ragcore.milvus")
-
-
-@dataclass(frozen=True, slots=True)
-class _Contents:
-    """What a complete collection has in it.
-
-    Attributes:
-        dim: of the vectors.
-        count: of the rows.
-        first: the lowest row; 0 where there is none.
-        last: the highest row; -1 where there is none.
-        digest: the sum of all entities' digests, modulo 2**128: it depends on no order.
-        scale: what the vectors are multiplied by; None where all are zeros.
-    """
-
-    dim: int
-    count: int = 0
-    first: int = 0
-    last: int = -1
-    digest: int = 0
-    scale: float | None = None
 
 
 class Milvus:
@@ -86,10 +59,10 @@ class Milvus:
     capabilities: frozenset[str] = frozenset({"filter", "remote", "scratch", "vectors"})
 
     def __init__(self, config: MilvusConfig, *, dim: int) -> None:
-        self._adopt(config, _Contents(dim), f"ragcore_{secrets.token_hex(16)}", None)
+        self._adopt(config, Contents(dim), f"ragcore_{secrets.token_hex(16)}", None)
 
     def _adopt(
-        self, config: MilvusConfig, contents: _Contents, name: str, completed: float | None
+        self, config: MilvusConfig, contents: Contents, name: str, completed: float | None
     ) -> None:
         self._config = config
         self.columns = config.columns
@@ -150,7 +123,7 @@ class Milvus:
         if self._loaded or self._completed is not None:
             raise UnsupportedOperation.of(self._name, "add")
         new = np.ascontiguousarray(rows, np.int64)
-        values = self._checked(vectors)
+        values = checked_vectors(self._name, vectors, self._contents.dim)
         if new.shape != (len(values),):
             raise ComponentError(
                 f"{self._name}: {len(values)} vectors were added under rows of shape {new.shape}: "
@@ -160,8 +133,11 @@ class Milvus:
             return
         with self._lock:
             self._refuse_broken()
-            self._refuse_taken(new)
             old = self._contents
+            refuse_repeated(self._name, new)
+            # Rows mostly ascend; only when they do not, all must be compared.
+            if self._rows and new.min() <= old.last:
+                refuse_taken(self._name, new, np.concatenate(self._rows))
             scale = common_scale(values) if old.scale is None else old.scale
             stored = values * np.float32(scale or 1)
             if not in_range(stored):
@@ -177,14 +153,7 @@ class Milvus:
             self._collection.insert(new, stored, columns)
             self._broken = False
             self._unfit |= unfit
-            self._contents = _Contents(
-                old.dim,
-                old.count + len(new),
-                min(old.first, int(new.min())) if old.count else int(new.min()),
-                max(old.last, int(new.max())),
-                (old.digest + _digest(new, stored, lines)) % (1 << 8 * _DIGEST_BYTES),
-                scale,
-            )
+            self._contents = old.with_added(new, stored, lines, scale)
             self._rows.append(new.copy())
 
     def search(self, queries: Vectors, k: int, *, allowed: Rows | None = None) -> Hits:
@@ -233,15 +202,7 @@ class Milvus:
         if not self.columns or not len(rows):
             return [{} for _ in range(len(rows))]
         self._settle()
-        contents, values = self._contents, dict[int, list[str | int | None]]()
-        distinct = np.unique(rows)
-        for start in range(0, len(distinct), _FETCHED):
-            part = distinct[start : start + _FETCHED]
-            for selection in selections(contents.first, contents.last, contents.count, part):
-                values |= self._collection.values(selection.expression or "row >= 0")
-        missing = [row for row in distinct.tolist() if row not in values]
-        if missing:
-            raise ComponentError(f"{self._name} has no row {missing[0]}")
+        values = values_of(self._collection, self._contents, np.unique(rows))
         return metadata_of(self.columns, [values[row] for row in rows.tolist()], self._unfit)
 
     def _predicate(self, where: Filter) -> Predicate | None:
@@ -252,7 +213,8 @@ class Milvus:
     def _search(self, queries: Vectors, k: int, chosen: list[Selection]) -> Hits:
         if k < 1:
             raise ComponentError(f"{self._name} was asked for {k} hits: ask for 1 or more")
-        values, contents = self._checked(queries), self._contents
+        contents = self._contents
+        values = checked_vectors(self._name, queries, contents.dim)
         if not len(values) or not contents.count or not chosen:
             return Hits.empty(len(values), k)
         self._settle()
@@ -286,22 +248,12 @@ class Milvus:
         rows = np.asarray(rows, np.int64)
         contents = self._contents
         distinct, places = np.unique(rows, return_inverse=True)
-        vectors = np.empty((len(distinct), contents.dim), np.float32)
-        unknown = distinct[(distinct < contents.first) | (distinct > contents.last)]
+        unknown = contents.outside(distinct)
         if len(unknown):
             raise ComponentError(f"{self._name} has no row {unknown[0]}")
         if len(distinct):
             self._settle()
-        size = Collection.at_once(contents.dim)
-        for start in range(0, len(distinct), size):
-            part = distinct[start : start + size]
-            (selection,) = selections(contents.first, contents.last, contents.count, part)
-            fetched, values = self._collection.fetch(selection.expression, contents.dim)
-            order = np.argsort(fetched)
-            if not np.array_equal(fetched[order], part):
-                missing = np.setdiff1d(part, fetched)
-                raise ComponentError(f"{self._name} has no row {missing[0]}")
-            vectors[start : start + size] = values[order]
+        vectors = vectors_of(self._collection, contents, distinct)
         return vectors[places] / np.float32(contents.scale or 1)
 
     def save(self, folder: Path) -> None:
@@ -317,7 +269,7 @@ class Milvus:
             self._settle()
             if self._completed is None:
                 self._completed = time.time()
-            self._pointer(completed=True).write(folder)
+            self._pointer().write(folder)
             if self._abandoned is not None:
                 self._abandoned.detach()
 
@@ -331,23 +283,10 @@ class Milvus:
             MemoryMismatchError: the collection was built by another method.
             StoreCorruptError: the pointer is missing or broken.
         """
-        pointer = RemotePointer.read(folder)
-        with reading(folder / POINTER):
-            details = pointer.details
-            built = dict(details["built"])
-            contents = _contents(details)
-            completed = float(details["completed"])
-            identity = str(details["database"])
-            unfit = frozenset(map(str, details.get("unfit", ())))
-        wanted = _built(config)
-        if built != wanted:
-            raise MemoryMismatchError(
-                f"{folder} was built with {built}, but the configuration says {wanted}: build the "
-                "memory again, or set the index as it was"
-            )
+        saved = read_pointer(folder, config)
         loaded = cls.__new__(cls)
-        loaded._adopt(config, contents, _checked_name(pointer), completed)
-        loaded._identity, loaded._unfit = identity, unfit
+        loaded._adopt(config, saved.contents, saved.name, saved.completed)
+        loaded._identity, loaded._unfit = saved.identity, saved.unfit
         loaded._loaded = True
         return loaded
 
@@ -362,7 +301,7 @@ class Milvus:
         contents = self._contents
         if not contents.count:
             return
-        _check_database(self._collection, self._identity)
+        check_database(self._collection, self._identity)
         if not full:
             self._settle()
             stored = self._collection.count()
@@ -373,7 +312,7 @@ class Milvus:
         pages = self._collection.pages("", contents.dim, with_columns=bool(self.columns))
         for rows, vectors, values in pages:
             count += len(rows)
-            digest = (digest + _digest(rows, vectors, values)) % (1 << 8 * _DIGEST_BYTES)
+            digest = digest_of(rows, vectors, values, to=digest)
         if (count, digest) != (contents.count, contents.digest):
             self._refuse_contents(
                 f"{count} entities with digest {digest:032x}, not {contents.count} with "
@@ -393,8 +332,8 @@ class Milvus:
             MemoryUnavailableError: Milvus does not answer, or refuses.
         """
         pointer = RemotePointer.read(folder)
-        collection = Collection(config, _checked_name(pointer))
-        _check_database(collection, str(pointer.details.get("database", "")))
+        collection = Collection(config, checked_name(pointer))
+        check_database(collection, str(pointer.details.get("database", "")))
         collection.drop()
         return True
 
@@ -411,7 +350,7 @@ class Milvus:
         if self._scratch is not None:
             folder = self._scratch / collection.name
             folder.mkdir()
-            self._pointer(completed=False).write(folder)
+            self._pointer().write(folder)
         else:
             # Where no store knows of it, nobody else drops it.
             self._abandoned = weakref.finalize(self, _drop_abandoned, collection)
@@ -428,49 +367,15 @@ class Milvus:
                 self._collection.complete(self._contents.count)
                 self._settled = True
 
-    def _pointer(self, *, completed: bool) -> RemotePointer:
-        contents = self._contents
-        details: dict[str, Any] = {
-            "database": self._identity,
-            "built": _built(self._config),
-            "dim": contents.dim,
-        }
-        if completed:
-            details |= {
-                "rows": contents.count,
-                "first": contents.first,
-                "last": contents.last,
-                "digest": f"{contents.digest:032x}",
-                "scale": contents.scale,
-                "completed": self._completed,
-            }
-            if self._unfit:
-                details["unfit"] = sorted(self._unfit)
-        return RemotePointer(_KIND, _USE, self._collection.name, details)
-
-    def _checked(self, vectors: Vectors) -> Vectors:
-        values = np.ascontiguousarray(vectors, np.float32)
-        if values.ndim != 2 or values.shape[1] != self._contents.dim:
-            raise ComponentError(
-                f"{self._name} holds vectors of {self._contents.dim} dimensions and was given an "
-                f"array of shape {values.shape}: it must be [n, {self._contents.dim}]"
-            )
-        if not (need_no_scale(values) or in_range(values)):
-            raise ComponentError(
-                f"{self._name} was given a vector that is not finite, or has a number above 1e18"
-            )
-        return values
-
-    def _refuse_taken(self, new: Rows) -> None:
-        if new.min() < 0:
-            raise ComponentError(f"{self._name}: row {new.min()} is negative: rows count from 0")
-        if len(np.unique(new)) < len(new):
-            raise ComponentError(f"{self._name}: the same row was given twice in one call")
-        # Rows mostly ascend; only when they do not, all must be compared.
-        if self._rows and new.min() <= self._contents.last:
-            taken = new[np.isin(new, np.concatenate(self._rows))]
-            if len(taken):
-                raise ComponentError(f"{self._name}: row {taken[0]} is already there")
+    def _pointer(self) -> RemotePointer:
+        return pointer_to(
+            self._collection.name,
+            self._identity,
+            self._config,
+            self._contents,
+            self._completed,
+            self._unfit,
+        )
 
     def _refuse_broken(self) -> None:
         if self._broken:
@@ -483,80 +388,6 @@ class Milvus:
         raise StoreCorruptError(
             f"{self._collection} has {what}: it was changed after the build; build again"
         )
-
-
-def _built(config: MilvusConfig) -> dict[str, Any]:
-    """Return the settings that a collection depends on."""
-    # Pairs, since their order counts, which that of mappings does not.
-    columns = {"columns": [list(pair) for pair in config.columns.items()]} if config.columns else {}
-    if config.method == "exact":
-        return {"method": "exact", **columns}
-    graph = {"m": config.m, "ef_construction": config.ef_construction}
-    return {"method": "hnsw", **graph, **columns}
-
-
-def _checked_name(pointer: RemotePointer) -> str:
-    """Return the name of a pointer's collection.
-
-    Raises:
-        StoreCorruptError: no collection of ours has it.
-    """
-    if not _NAME.fullmatch(pointer.name):
-        raise StoreCorruptError(
-            f"{pointer.name[:80]!r} is no collection of vectors: restore the version's files, or "
-            "build it again"
-        )
-    return pointer.name
-
-
-def _check_database(collection: Collection, identity: str) -> None:
-    """Check that a collection's database is the one that a pointer names; any, for an empty name.
-
-    Raises:
-        MemoryMismatchError: it is another one.
-    """
-    if identity and not collection.connection.has(identity):
-        raise MemoryMismatchError(
-            f"{collection.connection.address} is not the database that the pointer to "
-            f"{collection.name} leads to: it has no collection {identity}; set uri and database as "
-            "they were"
-        )
-
-
-def _contents(details: Mapping[str, Any]) -> _Contents:
-    """Return what a pointer says of its collection.
-
-    Raises:
-        ValueError, KeyError, TypeError: it says something else.
-    """
-    scale = details["scale"]
-    contents = _Contents(
-        int(details["dim"]),
-        int(details["rows"]),
-        int(details["first"]),
-        int(details["last"]),
-        int(details["digest"], 16),
-        None if scale is None else checked_scale(scale),
-    )
-    span = contents.last - contents.first + 1
-    if not (contents.dim > 0 <= contents.count <= span and contents.first >= 0):
-        raise ValueError(f"it has {contents.count} rows from {contents.first} to {contents.last}")
-    return contents
-
-
-def _digest(
-    rows: Rows, vectors: Vectors, columns: Sequence[Sequence[str | int | None]] = ()
-) -> int:
-    """Return the sum of a digest of each row, its vector and its columns' values, in any order."""
-    total = 0
-    numbers = np.ascontiguousarray(rows, "<i8")
-    values = np.ascontiguousarray(vectors, "<f4")
-    # None: as in collections that have no columns.
-    texts = [json.dumps(list(each)).encode() for each in columns] or [b""] * len(numbers)
-    for row, vector, text in zip(numbers, values, texts, strict=True):
-        whole = hashlib.blake2b(row.tobytes() + vector.tobytes() + text, digest_size=_DIGEST_BYTES)
-        total += int.from_bytes(whole.digest(), "little")
-    return total
 
 
 def _drop_abandoned(collection: Collection) -> None:
