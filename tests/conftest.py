@@ -17,13 +17,13 @@ from ragcore.registry.discovery import Registry, registry
 SAMPLE = Path(__file__).parent / "helpers" / "sample.py"
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"
 
-# Components whose library is compiled where it is installed, with that library: it may be missing.
-COMPILED = {"hnswlib": "hnswlib", "llamacpp": "llama_cpp"}
+# Components whose library `make test` may lack, with that library: it is compiled, or large.
+COSTLY = {"hnswlib": "hnswlib", "llamacpp": "llama_cpp", "ray": "ray"}
 
 
 def loadable(name: str) -> bool:
     """Say whether the library that the component `name` imports is installed."""
-    return name not in COMPILED or importlib.util.find_spec(COMPILED[name]) is not None
+    return name not in COSTLY or importlib.util.find_spec(COSTLY[name]) is not None
 
 
 class Installed:

@@ -189,6 +189,7 @@ def test_sources_of_nothing_say_why(pipeline, capsys):
     assert main(["ask", pipeline, "chad", "--sources", *where]) == 0
     out, errors = capsys.readouterr()
     assert out.splitlines()[2:] == [
+        "  cut at rag.max_new_tokens",
         "  no value of 'path' begins with 'x': there are 'chad.md'",
         "  the filter allows none of the 2 passages",
         "  no passage was found; the generator answered alone",

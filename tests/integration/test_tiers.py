@@ -111,7 +111,7 @@ def test_calibrating_is_refused_before_anything_is_answered(store, tier):
 def test_query_likelihood_says_which_generators_it_needs():
     generator = ComponentSpec("generator", "texts", AsTexts, AsTexts.Config(generator=tables()))
     scorer = QueryLikelihood(QueryLikelihood.Config(generator=generator))
-    with pytest.raises(UnsupportedOperation, match=r"tier 'steps'.*AsTexts is of tier 'text'"):
+    with pytest.raises(UnsupportedOperation, match=r"tier 'steps'.*texts is of tier 'text'"):
         scorer.score([QUESTION], PASSAGES[:1])
 
 

@@ -19,7 +19,8 @@ class Built(Exact):
     As a graph does that is built by several threads. The number of the build stands for chance.
     """
 
-    capabilities: ClassVar[frozenset[str]] = Exact.capabilities - {"exact"}
+    # A joined index would be one more build.
+    capabilities: ClassVar[frozenset[str]] = Exact.capabilities - {"exact", "join"}
     builds: ClassVar[Any] = itertools.count()
 
     def __init__(self, config: Any, *, dim: int) -> None:
