@@ -102,7 +102,8 @@ def test_a_version_that_there_is_none_of_fails_alone(rag):
 @ASKING
 def test_who_leaves_while_a_version_is_opened_keeps_nothing_open(rag, opening, asking):
     async def main() -> None:
-        async with batching(rag) as batcher:
+        # A stream that was left counts until its thread has seen it.
+        async with batching(rag, streams=4) as batcher:
             opening.close()
             left, stays = (asyncio.create_task(asking(batcher, "v2")) for _ in range(2))
             await is_opening(opening)
