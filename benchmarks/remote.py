@@ -57,13 +57,7 @@ def main() -> int:
         print(f"skipped: {error}")
         return 0
     faiss.omp_set_num_threads(1)
-    rng = np.random.default_rng(0)
-    vectors = rng.standard_normal((options.rows, options.dim)).astype(np.float32)
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    queries = vectors[rng.integers(0, options.rows, 256)] + 0.05 * rng.standard_normal(
-        (256, options.dim)
-    ).astype(np.float32)
-    best = np.argsort(-(queries @ vectors.T), axis=1)[:, :K]
+    vectors, queries, best = drawn(options.rows, options.dim)
     with ExitStack() as stack:
         dsn = options.dsn or started(stack)
         if dsn is None:
@@ -79,6 +73,16 @@ def main() -> int:
         for kind in options.kinds:
             compare(stack, kind, dsn, vectors, queries, best, options)
     return 0
+
+
+def drawn(count: int, dim: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return random vectors [n, d], queries near some of them, and the best rows of each query."""
+    rng = np.random.default_rng(0)
+    vectors = rng.standard_normal((count, dim)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    near = vectors[rng.integers(0, count, 256)]
+    queries = near + 0.05 * rng.standard_normal((256, dim)).astype(np.float32)
+    return vectors, queries, np.argsort(-(queries @ vectors.T), axis=1)[:, :K]
 
 
 def started(stack: ExitStack) -> str | None:
@@ -114,7 +118,7 @@ def compare(
     recall, remote_recall = (recall_of(index, queries, best) for index in (local, remote))
     for clients in options.clients:
         rate, median, tail = measured(local, queries, clients, options.seconds)
-        other = measured(remote, queries, clients, options.seconds)
+        remote_figures = measured(remote, queries, clients, options.seconds)
         row(f"faiss {factory}", clients, seconds, size, recall, rate, median, tail)
         row(
             f"pg {kind}",
@@ -122,9 +126,9 @@ def compare(
             remote_seconds,
             remote_size,
             remote_recall,
-            *other,
-            other[1] / median,
-            other[0] / rate,
+            *remote_figures,
+            remote_figures[1] / median,
+            remote_figures[0] / rate,
         )
 
 
@@ -167,13 +171,13 @@ def compare_filters(
     end = time.perf_counter() + 2 * seconds
     number = 0
     while time.perf_counter() < end or number < 5:
-        found = []
+        rows = []
         for name, search in searches.items():
             began = time.perf_counter()
-            found.append(search(queries[number % len(queries)][None]).rows)
+            rows.append(search(queries[number % len(queries)][None]).rows)
             times[name].append(time.perf_counter() - began)
         if kind != "hnsw":
-            assert np.array_equal(*found), "both search the same rows"
+            assert np.array_equal(*rows), "both search the same rows"
         number += 1
     medians = [1000 * float(np.median(times[name])) for name in searches]
     cells = [f"pg {kind}", *(f"{median:.2f}" for median in medians)]

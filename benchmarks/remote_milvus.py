@@ -17,8 +17,6 @@ import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 
-import numpy as np
-
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks"), str(ROOT / "plugins/ragcore-milvus/tests")]
 
@@ -38,18 +36,12 @@ def main() -> int:
         from ragcore_faiss.index import Faiss
         from ragcore_milvus.config import MilvusConfig
         from ragcore_milvus.index import Milvus
-        from remote import EF_SEARCH, K, built, measured, row
+        from remote import EF_SEARCH, K, built, drawn, measured, recall_of, row
     except ImportError as error:
         print(f"skipped: {error}")
         return 0
     faiss.omp_set_num_threads(1)
-    rng = np.random.default_rng(0)
-    vectors = rng.standard_normal((options.rows, options.dim)).astype(np.float32)
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    queries = vectors[rng.integers(0, options.rows, 256)] + 0.05 * rng.standard_normal(
-        (256, options.dim)
-    ).astype(np.float32)
-    best = np.argsort(-(queries @ vectors.T), axis=1)[:, :K]
+    vectors, queries, best = drawn(options.rows, options.dim)
     with ExitStack() as stack:
         uri = options.uri
         if uri is None:
@@ -73,17 +65,14 @@ def main() -> int:
             # As ten minutes after the build, when searches no longer wait for writes.
             remote._collection._completed = 0.0
             stack.callback(Milvus.drop, pointer, config)
+            recall, remote_recall = (recall_of(index, queries, best) for index in (local, remote))
             for clients in options.clients:
-                rate, median, tail, recall = measured(
-                    local, queries, best, clients, options.seconds
-                )
+                rate, median, tail = measured(local, queries, clients, options.seconds)
                 row(f"faiss {factory}", clients, seconds, size, recall, rate, median, tail)
-                other, middle, end, found = measured(
-                    remote, queries, best, clients, options.seconds
-                )
-                ratios = (middle / median, other / rate)
+                remote_figures = measured(remote, queries, clients, options.seconds)
+                ratios = (remote_figures[1] / median, remote_figures[0] / rate)
                 name = f"milvus {kind}"
-                row(name, clients, remote_seconds, 0, found, other, middle, end, *ratios)
+                row(name, clients, remote_seconds, 0, remote_recall, *remote_figures, *ratios)
     return 0
 
 

@@ -153,7 +153,7 @@ def _run(script: Path, job: Job, plan: list[Record], common: Record, log: Log) -
     try:
         for each in plan:
             if each["stage"] == "train-shards":
-                # What shards are built beside is not needed any more.
+                # Shards are built from the corpus alone: these stores are not needed any more.
                 shutil.rmtree(job.store)
             asked: dict[str, Any] = {**asdict(job), "shard": each.get("shard", 0)}
             log.add({**common, **each, **in_process(script, each["stage"], asked)})

@@ -96,11 +96,11 @@ def measure(
     clock = time.process_time if options.cpu else time.perf_counter
     times: dict[tuple[int, str], list[float]] = {}
     for turn in range(options.rounds):
-        one = queries[turn % len(queries)][None]
+        query = queries[turn % len(queries)][None]
         for number, segments in opened.items():
             for way, asked, worth in (
-                ("threads", one, parallel._WORTH),
-                ("one", one, float("inf")),
+                ("threads", query, parallel._WORTH),
+                ("one", query, float("inf")),
                 ("together", queries[:32], parallel._WORTH),
             ):
                 if way == "together" and turn % 8:
@@ -135,15 +135,15 @@ def built(spec: Any, stored: np.ndarray, number: int, folder: Path) -> list[Save
     if "spawn_empty" in spec.component.capabilities:
         trained.train(stored[:50_000], training)
     parts, first = [], 0
-    for place, vectors in enumerate(np.array_split(stored, number)):
+    for shard, vectors in enumerate(np.array_split(stored, number)):
         segments = Segments(spec)
         if "spawn_empty" in spec.component.capabilities:
             segments.use_training(training)
         segments.add(np.arange(len(vectors)), vectors)
-        (folder / str(place)).mkdir()
-        segments.save(folder / str(place))
-        DenseRecord(spec.use, (0,), {}).write(folder / str(place))
-        parts.append(SavedRetriever(folder / str(place), first, len(vectors)))
+        (folder / str(shard)).mkdir()
+        segments.save(folder / str(shard))
+        DenseRecord(spec.use, (0,), {}).write(folder / str(shard))
+        parts.append(SavedRetriever(folder / str(shard), first, len(vectors)))
         first += len(vectors)
     return parts
 

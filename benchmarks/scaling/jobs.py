@@ -21,8 +21,8 @@ class Job:
     """What a stage works on.
 
     Attributes:
-        folder: of this kind and size, with `store` and `shards`; beside it are what all kinds
-            share: the corpus, the questions, the changes and the passages found.
+        folder: of this kind and size, with `store` and `shards`; the folder above it
+            has what all kinds share: the corpus, the questions, the changes and the passages found.
         kind: of the index.
         shards: how many there are; `shard` is the number of this one.
     """

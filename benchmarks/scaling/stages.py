@@ -178,35 +178,35 @@ def _searched(job: Job, store: Path) -> dict[str, Any]:
     with ragcore.open_memory(config_of(job, store), version=BASE) as memory:
         # The first ones map files and fill caches.
         _times(memory, questions[:20])
-        found, took = _times(memory, questions)
+        retrieved, took = _times(memory, questions)
     times = {name: [row[name] for row in took] for name in took[0]}
     return {
         **{name: round(float(np.median(all_times)), 7) for name, all_times in times.items()},
         "p99": round(float(np.quantile(times["seconds"], 0.99)), 7),
         "processor_p99": round(float(np.quantile(times["processor_seconds"], 0.99)), 7),
-        "recall": _recall(job, found),
+        "recall": _recall(job, retrieved),
         "questions": len(questions),
     }
 
 
 def _times(memory: Memory, questions: Sequence[str]) -> tuple[np.ndarray, list[dict[str, float]]]:
     """Search; return the numbers of the passages found, [B, K], and the times of each search."""
-    found = np.full((len(questions), K), -1, np.int64)
+    retrieved = np.full((len(questions), K), -1, np.int64)
     took = []
     for at, question in enumerate(questions):
         clock = Clock()
         (result,) = memory.search(question, K)
         took.append(clock.row())
         numbers = [int(passage.id) for passage in result.passages]
-        found[at, : len(numbers)] = numbers
-    return found, took
+        retrieved[at, : len(numbers)] = numbers
+    return retrieved, took
 
 
-def _recall(job: Job, found: np.ndarray) -> float:
+def _recall(job: Job, retrieved: np.ndarray) -> float:
     """Return the share of the best passages by `exact` that were found; BM25 is exact."""
     if job.kind == "bm25":
         return 1.0
-    pairs = zip(np.load(job.shared.exact, allow_pickle=False), found, strict=True)
+    pairs = zip(np.load(job.shared.exact, allow_pickle=False), retrieved, strict=True)
     shares = [len(set(best.tolist()) & set(hits.tolist())) / K for best, hits in pairs]
     return round(float(np.mean(shares)), 4)
 

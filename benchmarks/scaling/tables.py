@@ -71,13 +71,13 @@ def tables(records: Sequence[Record]) -> str:
     for title, stage, figure, show in FIGURES:
         rows = []
         for kind in INDEX_KINDS:
-            found = {
+            figures = {
                 record["passages"]: _figure(record, figure)
                 for record in sorted(measured, key=lambda each: each["peak_rss"])
                 if (record["stage"], record["kind"]) == (stage, kind)
             }
-            if any(value is not None for value in found.values()):
-                cells = (found.get(size) for size in sizes)
+            if any(value is not None for value in figures.values()):
+                cells = (figures.get(size) for size in sizes)
                 shown = (NONE if value is None else show(value) for value in cells)
                 rows.append(f"| {kind} | {' | '.join(shown)} |")
         if rows:

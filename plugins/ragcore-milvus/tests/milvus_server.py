@@ -200,7 +200,7 @@ def _run(folder: Path, authorization: bool) -> None:
     # Also if the tests are killed: the signal is kept by exec.
     ctypes.CDLL(None, use_errno=True).prctl(_SET_DEATH_SIGNAL, signal.SIGKILL)
     if os.getppid() == 1:
-        sys.exit("whoever started this process has ended")
+        sys.exit("the process that started this one has ended")
     programs = Path(sys.prefix) / "milvus-programs"
     programs.mkdir(exist_ok=True)
     # Unpacked once, not for each server.
