@@ -89,12 +89,12 @@ def demo(
         after = _ask(rag, console)
         withouts = [rag.without_each(answer) for answer in (*before, *after)]
     changed = [
-        place
-        for place, (new, old) in enumerate(zip(before, after, strict=True))
+        number
+        for number, (new, old) in enumerate(zip(before, after, strict=True))
         if not _same(new.text, old.text)
     ]
-    _print_changes([(before[place], after[place]) for place in changed], console)
-    pairs = [(place, len(before) + place) for place in changed]
+    _print_changes([(before[number], after[number]) for number in changed], console)
+    pairs = [(number, len(before) + number) for number in changed]
     ragcore.write_page([*before, *after], html, withouts, changed=pairs)
     console.print(
         f"Written: {html} shows the swap and these answers, and the passage each word rests on."
