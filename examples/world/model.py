@@ -1,85 +1,78 @@
-"""Make the reader before training: a BART whose layers are initialised from MiniLM's.
+"""Read with a trained checkpoint, without ragcore: the most probable span of each passage.
 
-BERT's and BART's encoder layers are both post-layer-norm, so that MiniLM's can be copied one to
-one. BERT's position and token-type embeddings become BART's positions, which begin at 2. Each
-decoder layer is a copy of an encoder layer; its attention to the passage is a copy of that layer's
-self-attention.
+For looking at a checkpoint while it is trained. Everything else reads through ragcore's generator
+`extractive`, which has the same distribution.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
 import torch
-from transformers import AutoModel, BartConfig, BartForConditionalGeneration
+from spans import LONGEST, log_spans
+from transformers import AutoTokenizer, BertForQuestionAnswering
 
-__all__ = ["reader_from_encoder"]
+__all__ = ["Reader", "Reading"]
 
-POSITION_OFFSET = 2
+BATCH = 32
 
 
-def reader_from_encoder(
-    name: str, decoder_from: tuple[int, ...] = (0, 2, 4, 5)
-) -> BartForConditionalGeneration:
-    """Make a BART for the tokenizer of `name`, with a decoder layer for each named encoder layer.
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """The most probable answer of a passage, as it is spelled there, and its probabilities.
 
-    Its encoder's hidden states equal those of `name` to within 1e-3 (float32 rounding of the
-    summed embeddings).
+    Attributes:
+        answer: of the most probable span.
+        p: of that span.
+        none: of no answer.
     """
-    bert = AutoModel.from_pretrained(name).eval()
-    c = bert.config
-    positions = c.max_position_embeddings
-    bart = BartForConditionalGeneration(
-        BartConfig(
-            vocab_size=c.vocab_size,
-            max_position_embeddings=positions,
-            d_model=c.hidden_size,
-            encoder_layers=c.num_hidden_layers,
-            decoder_layers=len(decoder_from),
-            encoder_attention_heads=c.num_attention_heads,
-            decoder_attention_heads=c.num_attention_heads,
-            encoder_ffn_dim=c.intermediate_size,
-            decoder_ffn_dim=c.intermediate_size,
-            activation_function="gelu",
-            dropout=0.0,
-            attention_dropout=0.0,
-            activation_dropout=0.0,
-            scale_embedding=False,
-            pad_token_id=0,
-            bos_token_id=101,
-            eos_token_id=102,
-            decoder_start_token_id=101,
-            forced_bos_token_id=None,
-            forced_eos_token_id=None,
-        )
-    )
-    with torch.no_grad():
-        bart.model.shared.weight.copy_(bert.embeddings.word_embeddings.weight)
-        summed = (
-            bert.embeddings.position_embeddings.weight
-            + bert.embeddings.token_type_embeddings.weight[0]
-        )
-        for side in (bart.model.encoder, bart.model.decoder):
-            side.embed_positions.weight[POSITION_OFFSET : POSITION_OFFSET + positions] = summed
-            side.layernorm_embedding.load_state_dict(bert.embeddings.LayerNorm.state_dict())
-        for layer, source in zip(bart.model.encoder.layers, bert.encoder.layer, strict=True):
-            _copy_layer(layer, source)
-        for layer, number in zip(bart.model.decoder.layers, decoder_from, strict=True):
-            _copy_layer(layer, bert.encoder.layer[number])
-            layer.encoder_attn.load_state_dict(layer.self_attn.state_dict())
-            layer.encoder_attn_layer_norm.load_state_dict(layer.self_attn_layer_norm.state_dict())
-    return bart
+
+    answer: str
+    p: float
+    none: float
 
 
-def _copy_layer(layer: torch.nn.Module, source: torch.nn.Module) -> None:
-    attention = source.attention
-    pairs = (
-        (layer.self_attn.q_proj, attention.self.query),
-        (layer.self_attn.k_proj, attention.self.key),
-        (layer.self_attn.v_proj, attention.self.value),
-        (layer.self_attn.out_proj, attention.output.dense),
-        (layer.self_attn_layer_norm, attention.output.LayerNorm),
-        (layer.fc1, source.intermediate.dense),
-        (layer.fc2, source.output.dense),
-        (layer.final_layer_norm, source.output.LayerNorm),
-    )
-    for mine, theirs in pairs:
-        mine.load_state_dict(theirs.state_dict())
+class Reader:
+    """A checkpoint of `train.py`."""
+
+    def __init__(self, folder: str | Path) -> None:
+        self.tokenizer = AutoTokenizer.from_pretrained(folder)
+        self.model = BertForQuestionAnswering.from_pretrained(folder, dtype=torch.float32).eval()
+
+    @torch.inference_mode()
+    def read(self, rows: Sequence[tuple[str, str, str]]) -> list[Reading]:
+        """Read (question, title, text) each; batches are of similar length."""
+        order = sorted(range(len(rows)), key=lambda i: len(rows[i][2]))
+        readings: dict[int, Reading] = {}
+        for start in range(0, len(order), BATCH):
+            batch = order[start : start + BATCH]
+            questions, titles, texts = zip(*(rows[i] for i in batch), strict=True)
+            contexts = [f"{title} / {text}" for title, text in zip(titles, texts, strict=True)]
+            inputs = self.tokenizer(
+                list(questions),
+                contexts,
+                padding=True,
+                truncation="only_second",
+                max_length=512,
+                return_tensors="pt",
+            )
+            bounds = []
+            for encoding, title in zip(inputs.encodings, titles, strict=True):
+                inside = [
+                    i
+                    for i, sequence in enumerate(encoding.sequence_ids)
+                    if sequence == 1 and encoding.offsets[i][0] >= len(title) + 3
+                ]
+                bounds.append((inside[0], inside[-1]))
+            logits = self.model(**inputs)
+            first, last = torch.tensor(bounds).unbind(dim=1)
+            spans, none = log_spans(logits.start_logits, logits.end_logits, first, last)
+            best, where = spans.flatten(1).max(dim=1)
+            for row, i in enumerate(batch):
+                token, length = divmod(int(where[row]), LONGEST)
+                offsets = inputs.encodings[row].offsets
+                answer = contexts[row][offsets[token][0] : offsets[token + length][1]]
+                readings[i] = Reading(answer, best[row].exp().item(), none[row].exp().item())
+        return [readings[i] for i in range(len(rows))]

@@ -1,13 +1,16 @@
 """Word questions for facts of the World Factbook in many ways, by kind of fact.
 
-Knows wordings only. `{c}` stands for the country as a sentence says it ("the Maldives"), `{o}` for
-the office, `{d}` for a word such as "provinces". A reader trained on one wording a kind learns the
-wording; one trained on twenty learns the question.
+Knows wordings only; `wording.py` varies how they are typed. `{c}` stands for the country as a
+sentence says it ("the Maldives"), `{a}` for its adjective ("Maldivian"), `{o}` for the office,
+`{d}` for a word such as "provinces". A reader trained on one wording a kind learns the wording; one
+trained on hundreds learns the question.
 """
 
 from __future__ import annotations
 
 import random
+
+from wording import roughen
 
 __all__ = ["FACTS", "LEADERS", "ROLES", "ask_fact", "ask_leader"]
 
@@ -68,11 +71,20 @@ LEADER_EXTRA = {
         "Who is at the head of {c}'s government?",
         "By whom is {c}'s government led?",
         "Who runs the government in {c}?",
+        "Who is the boss of {c}'s government?",
+        "Whose government rules {c}?",
+        "Who is in charge of the government of {c}?",
+        "the one who leads {c}'s government",
+        "Who chairs the cabinet of {c}?",
     ),
     "chief of state": (
         "Who is {c}'s head of state?",
         "Which person is head of state in {c}?",
         "Who heads the state of {c}?",
+        "Who stands at the top of the state in {c}?",
+        "Who represents {c} as its head of state?",
+        "{c}'s formal head, who is it?",
+        "Who is formally at the top in {c}?",
     ),
     "representative": ("Who represents the crown in {c}?", "Who represents the monarch in {c}?"),
 }
@@ -358,25 +370,452 @@ FACTS: dict[str, tuple[str, ...]] = {
 }
 
 
-def ask_fact(kind: str, country: str, rng: random.Random, *, division: str = "") -> str:
+FACTS_MORE: dict[str, tuple[str, ...]] = {
+    "capital": (
+        "Which city is {c} governed from?",
+        "In which city does the government of {c} sit?",
+        "{c}, capital?",
+        "What's the capital city of {c}",
+        "What is the name of the {a} capital?",
+        "the {a} capital",
+        "Which is the {a} capital city?",
+        "Where does the {a} parliament meet, in which capital?",
+    ),
+    "population": (
+        "How many people are there in {c}?",
+        "What number of people call {c} home?",
+        "How many {a} people are there?",
+        "How big is the {a} population?",
+        "{c} population",
+        "count of inhabitants, {c}",
+        "How many citizens and residents does {c} count?",
+        "People living in {c}: how many?",
+    ),
+    "area": (
+        "What is the surface of {c}?",
+        "{c} area in km2",
+        "How much land and water does {c} take up?",
+        "How many square km is {c}?",
+        "How large is the {a} territory?",
+        "the size of {c}",
+    ),
+    "coastline": (
+        "How long is the {a} coast?",
+        "How long is the shore of {c}?",
+        "{c}'s coastline in kilometres",
+        "How many km of sea shore has {c}?",
+    ),
+    "highest-point": (
+        "Which mountain of {c} is the highest?",
+        "What is the highest {a} mountain?",
+        "Where would I stand to be as high as possible in {c}?",
+        "{c} highest peak",
+        "Which summit tops all others in {c}?",
+    ),
+    "highest-elevation": (
+        "How high is the tallest {a} mountain?",
+        "How many metres does the highest peak of {c} have?",
+        "How far above the sea is the top of {c}?",
+    ),
+    "lowest-point": (
+        "What is the lowest {a} point?",
+        "Where is the ground lowest in {c}?",
+        "What's the lowest place in {c}?",
+    ),
+    "official-languages": (
+        "What do they speak officially in {c}?",
+        "In which languages are laws written in {c}?",
+        "Which languages do people in {c} speak?",
+        "What language is spoken in {c}?",
+        "{a} official languages",
+    ),
+    "official-language": (
+        "What do people in {c} speak?",
+        "What language do they speak in {c}?",
+        "What's the language of {c}?",
+        "the {a} official language",
+        "Which tongue is the official one in {c}?",
+    ),
+    "anthem": (
+        "What is the {a} national anthem?",
+        "Which song do they play for {c} at the Olympics?",
+        "What's the {a} anthem called?",
+        "What is sung as the anthem in {c}?",
+    ),
+    "government-type": (
+        "Is {c} a republic or a monarchy?",
+        "What is the {a} form of government?",
+        "What political system does {c} have?",
+        "What kind of country is {c} politically?",
+    ),
+    "demonym": (
+        "What do you call things from {c}?",
+        "What word means that something is from {c}?",
+        "adjective for {c}",
+    ),
+    "tld": (
+        "What is the {a} internet domain?",
+        "What do {a} websites end with?",
+        "Which ending do web addresses in {c} have?",
+    ),
+    "national-holiday": (
+        "What is the {a} national day?",
+        "What do they celebrate as national holiday in {c}?",
+        "Which day is the {a} national holiday?",
+    ),
+    "national-holiday-date": (
+        "When is the {a} national day?",
+        "What date is {c}'s national day?",
+        "On which date do people in {c} celebrate their country?",
+    ),
+    "voting-age": (
+        "When are you old enough to vote in {c}?",
+        "How old do {a} voters have to be?",
+        "Minimum age of voters in {c}?",
+        "From what age on can I vote in {c}?",
+    ),
+    "life-expectancy": (
+        "How old do people get in {c}?",
+        "What age do {a} people reach on average?",
+        "How long does a person live in {c}?",
+        "How long can a baby born in {c} hope to live?",
+        "{a} life expectancy",
+    ),
+    "literacy": (
+        "How many people can read in {c}?",
+        "What part of the {a} population can read and write?",
+        "Can most people in {c} read: what share?",
+    ),
+    "largest-city": (
+        "What is the biggest {a} city?",
+        "Where do most people live in {c}, which city?",
+        "largest {a} city",
+        "Which town of {c} is the largest?",
+    ),
+    "utc-offset": (
+        "What time is it in {c} compared to UTC?",
+        "How many hours is {c} from Greenwich?",
+        "the {a} time zone",
+        "What's the time difference in {c}?",
+    ),
+    "location": (
+        "Where in the world is {c}?",
+        "Where on the map do I find {c}?",
+        "On which continent is {c}?",
+        "Where can {c} be found?",
+    ),
+    "area-comparative": (
+        "What American state is about as big as {c}?",
+        "Compared to America, how large is {c}?",
+        "{c} is about the size of what?",
+    ),
+    "currency": (
+        "What money do they use in {c}?",
+        "What do I pay with in {c}?",
+        "What is the {a} currency?",
+        "the {a} money",
+        "Which notes and coins do I need in {c}?",
+        "What cash should I take to {c}?",
+    ),
+    "independence": (
+        "How long has {c} been independent, since when?",
+        "When did {c} get its freedom?",
+        "the day of {a} independence",
+        "In which year did {c} become a country of its own?",
+    ),
+    "independence-from": (
+        "Whose colony was {c}?",
+        "Who did {c} belong to before?",
+        "Which power ruled {c} until independence?",
+        "From whom did the {a} people become independent?",
+    ),
+    "divisions": (
+        "{c} has how many {d}?",
+        "How many {a} {d} are there?",
+        "count of {d}, {c}",
+    ),
+    "national-symbol": (
+        "Which animal or thing is the symbol of {c}?",
+        "What is the {a} national symbol?",
+        "What stands for {c} as its symbol?",
+    ),
+    "mean-elevation": (
+        "What is the {a} mean elevation?",
+        "How high up is {c} on average?",
+    ),
+    "long-name": (
+        "What is {c} called in full?",
+        "What's the formal name of {c}?",
+        "the complete name of {c}",
+    ),
+    "former-name": (
+        "How was {c} called in the past?",
+        "What's an old name of {c}?",
+        "What name did {c} have earlier?",
+    ),
+    "border-count": (
+        "How many neighbours does {c} have?",
+        "How many states touch {c}?",
+    ),
+    "border": (
+        "Who are {c}'s neighbours?",
+        "Which {a} neighbour is there?",
+        "Which countries lie next to {c}?",
+    ),
+    # The following are answered from the newest edition's fields; see `FIELD_ANSWERS` in data.py.
+    "religion": (
+        "What is the main religion in {c}?",
+        "What is the largest religion of {c}?",
+        "Which faith do most people in {c} follow?",
+        "What do people in {c} believe?",
+        "What religion is most common in {c}?",
+        "What is the {a} religion?",
+        "religion of {c}",
+        "What do most {a} people believe in?",
+    ),
+    "ethnic-group": (
+        "What is the largest ethnic group in {c}?",
+        "Which ethnic group is the biggest in {c}?",
+        "What are most people in {c} ethnically?",
+        "What is the main ethnicity in {c}?",
+        "ethnic groups of {c}",
+    ),
+    "median-age": (
+        "What is the median age in {c}?",
+        "How old is the median person in {c}?",
+        "What's the {a} median age?",
+        "How old are people in {c} on average?",
+    ),
+    "birth-rate": (
+        "What is the birth rate in {c}?",
+        "How many births are there in {c} per thousand people?",
+        "{a} birth rate",
+        "How many babies are born in {c}?",
+    ),
+    "death-rate": (
+        "What is the death rate in {c}?",
+        "How many deaths per thousand people has {c}?",
+        "{a} death rate",
+        "How many people die in {c} each year per thousand?",
+    ),
+    "fertility": (
+        "How many children does a woman in {c} have?",
+        "What is the fertility rate of {c}?",
+        "{a} fertility rate",
+        "How many kids do women in {c} have on average?",
+    ),
+    "growth": (
+        "How fast does the population of {c} grow?",
+        "What is the population growth rate of {c}?",
+        "{a} population growth",
+    ),
+    "infant-mortality": (
+        "What is the infant mortality rate in {c}?",
+        "How many babies die in {c} per thousand births?",
+        "{a} infant mortality",
+    ),
+    "unemployment": (
+        "What is the unemployment rate in {c}?",
+        "How many people are out of work in {c}?",
+        "What share of {a} workers has no job?",
+        "How high is unemployment in {c}?",
+        "{c} unemployment",
+    ),
+    "inflation": (
+        "What is the inflation rate in {c}?",
+        "How fast do prices rise in {c}?",
+        "{a} inflation",
+        "How high is inflation in {c}?",
+    ),
+    "gdp": (
+        "What is the GDP of {c}?",
+        "How large is the economy of {c}?",
+        "How big is the {a} economy?",
+        "What is {c}'s gross domestic product?",
+        "{c} gdp",
+    ),
+    "gdp-per-capita": (
+        "What is the GDP per capita in {c}?",
+        "How rich is the average person in {c}?",
+        "{a} GDP per head",
+        "How much does a person in {c} produce a year?",
+    ),
+    "gdp-growth": (
+        "How fast does the economy of {c} grow?",
+        "What is the real GDP growth rate of {c}?",
+        "{a} economic growth",
+    ),
+    "export-partner": (
+        "Where do most exports of {c} go?",
+        "Who buys the most from {c}?",
+        "What is {c}'s main export partner?",
+        "Which country is the largest customer of {c}?",
+        "main {a} export partner",
+    ),
+    "import-partner": (
+        "Where do most imports of {c} come from?",
+        "Who sells the most to {c}?",
+        "What is {c}'s main import partner?",
+        "main {a} import partner",
+    ),
+    "export-good": (
+        "What does {c} export?",
+        "What is {c}'s main export?",
+        "What does {c} sell abroad?",
+        "{a} exports",
+        "Which goods does {c} export?",
+    ),
+    "import-good": (
+        "What does {c} import?",
+        "What does {c} buy abroad?",
+        "{a} imports",
+        "Which goods does {c} import most?",
+    ),
+    "resource": (
+        "What natural resources does {c} have?",
+        "Name a natural resource of {c}.",
+        "What is in the ground in {c}?",
+        "{a} natural resources",
+    ),
+    "crop": (
+        "What do farmers in {c} grow?",
+        "What is the main crop of {c}?",
+        "Name an agricultural product of {c}.",
+        "{a} agriculture: what is grown?",
+    ),
+    "industry": (
+        "What industries does {c} have?",
+        "Name an industry of {c}.",
+        "What does {c} make?",
+        "{a} industry",
+    ),
+    "internet": (
+        "How many people in {c} use the internet?",
+        "What share of people in {c} is online?",
+        "What percent of the {a} population uses the internet?",
+        "internet users in {c}",
+    ),
+    "climate": (
+        "What is the climate of {c}?",
+        "What's the weather like in {c}?",
+        "What kind of climate has {c}?",
+        "{a} climate",
+    ),
+    "terrain": (
+        "What does the land look like in {c}?",
+        "What is the terrain of {c}?",
+        "What kind of landscape has {c}?",
+    ),
+    "airports": (
+        "How many airports does {c} have?",
+        "number of airports in {c}",
+        "How many {a} airports are there?",
+    ),
+    "military-share": (
+        "How much does {c} spend on its military?",
+        "What share of GDP goes to the army in {c}?",
+        "{a} military expenditure",
+    ),
+    "obesity": (
+        "How many adults in {c} are obese?",
+        "What is the obesity rate in {c}?",
+        "{a} obesity rate",
+    ),
+    "urban": (
+        "What share of people in {c} lives in cities?",
+        "How urban is {c}?",
+        "urban population of {c}",
+    ),
+    "law": (
+        "What legal system does {c} have?",
+        "What kind of law has {c}?",
+        "the {a} legal system",
+    ),
+    "debt": (
+        "How large is the public debt of {c}?",
+        "How much debt has {c}?",
+        "{a} public debt",
+    ),
+    "dialling": (
+        "What do registrations of {a} aircraft begin with?",
+        "What is the aircraft prefix of {c}?",
+    ),
+    "doctors": (
+        "How many doctors are there in {c} per thousand people?",
+        "physician density of {c}",
+    ),
+}
+"""More wordings: in passing, with the adjective, and of what the tables of facts do not ask."""
+
+LEADERS_MORE = (
+    "Who is the {a} {o}?",
+    "who's the {a} {o}",
+    "the {a} {o}",
+    "What's the {a} {o} called?",
+    "Name the {a} {o}.",
+    "What is the name of the {a} {o}?",
+    "{c} {o}",
+    "{c}'s {o}",
+    "{c}: who is {o}?",
+    "Who's {o} of {c} now?",
+    "Who is {o} of {c} at the moment?",
+    "Whom do people in {c} call their {o}?",
+    "Who currently has the job of {o} in {c}?",
+    "What {o} does {c} have?",
+    "Do you know the {a} {o}?",
+    "Who is serving as the {a} {o}?",
+)
+
+BOTH_ROLES = (
+    "Who leads {c}?",
+    "Who runs {c}?",
+    "Who rules {c}?",
+    "Who is in charge of {c}?",
+    "Who governs {c}?",
+    "Who is the leader of {c}?",
+    "Who is in power in {c}?",
+    "the leader of {c}",
+    "Who is the {a} leader?",
+    "Who's running {c} these days?",
+    "Who is the top politician of {c}?",
+)
+"""For a country in which one person heads state and government."""
+
+
+def ask_fact(
+    kind: str, country: str, rng: random.Random, *, adjective: str = "", division: str = ""
+) -> str:
     """Draw a wording for a kind of fact, sometimes typed carelessly."""
-    wording = rng.choice(FACTS[kind])
-    return _roughen(wording.format(c=country, d=division or "divisions"), rng)
+    wordings = _usable((*FACTS.get(kind, ()), *FACTS_MORE.get(kind, ())), adjective)
+    wording = rng.choice(wordings)
+    return roughen(wording.format(c=country, a=adjective, d=division or "divisions"), rng)
 
 
-def ask_leader(role: str, office: str, country: str, rng: random.Random) -> str:
-    """Draw a question for the holder of an office, by its title or by its role."""
+def ask_leader(
+    role: str,
+    office: str,
+    country: str,
+    rng: random.Random,
+    *,
+    adjective: str = "",
+    both: bool = False,
+) -> str:
+    """Draw a question for the holder of an office, by its title or by its role.
+
+    With `both`, the holder heads state and government, so that a question may ask who leads.
+    """
     draw = rng.random()
-    if draw < 0.12 and role in LEADER_EXTRA:
-        return _roughen(rng.choice(LEADER_EXTRA[role]).format(c=country), rng)
-    named = rng.choice(ROLES.get(role, (role,))) if draw < 0.4 else office
-    if rng.random() < 0.4:
+    if both and draw < 0.15:
+        wording = rng.choice(_usable(BOTH_ROLES, adjective))
+        return roughen(wording.format(c=country, a=adjective), rng)
+    if draw < 0.3 and role in LEADER_EXTRA:
+        return roughen(rng.choice(LEADER_EXTRA[role]).format(c=country), rng)
+    named = rng.choice(ROLES.get(role, (role,))) if draw < 0.5 else office
+    if rng.random() < 0.5:
         named = named.lower()
-    return _roughen(rng.choice(LEADERS).format(o=named, c=country), rng)
+    wording = rng.choice(_usable((*LEADERS, *LEADERS_MORE), adjective))
+    return roughen(wording.format(o=named, c=country, a=adjective), rng)
 
 
-def _roughen(question: str, rng: random.Random) -> str:
-    question = question[0].upper() + question[1:]
-    if rng.random() < 0.2:
-        question = question.rstrip("?.")
-    return question.lower() if rng.random() < 0.15 else question
+def _usable(wordings: tuple[str, ...], adjective: str) -> list[str]:
+    return [wording for wording in wordings if adjective or "{a}" not in wording]
