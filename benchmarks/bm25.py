@@ -1,6 +1,6 @@
 """Measure questions per second of the retriever `bm25`, against rank-bm25 and bm25s itself.
 
-Usage: python benchmarks/bm25.py [--passages 100000] [--small | --million]
+Usage: python benchmarks/bm25.py [--passages 100000] [--small | --million | --fuzzy]
 
 A passage is about 100 invented words, drawn by Zipf's law with a fixed seed; a question is six
 words of one passage, of any frequency. There is no stemming and there are no stop words, so that
@@ -13,17 +13,23 @@ bm25s computes with numpy by default; if numba is installed, it is timed with th
 
 With --million nothing is compared. The script measures milliseconds per question over a million
 passages, and the time to remove and add a thousand, to save everything and to open it.
+
+With --fuzzy nothing is compared, either. Words are of letters, and stemmed; a question is two words
+of one passage, and in the longer one a letter is replaced, or two. The script measures, with
+`fuzzy` from 0 to 2, milliseconds of processor time per question and how often the passage that the
+question is from is among the best ten.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
+import json
 import resource
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -40,16 +46,18 @@ K1, B, DELTA = 1.2, 0.75, 1.0
 Texts = list[list[str]]
 
 
-def words(count: int) -> Iterator[Texts]:
-    """Yield passages as lists of words, a chunk at a time."""
+def words(count: int, names: Sequence[str] | None = None) -> Iterator[Texts]:
+    """Yield passages as lists of words, a chunk at a time; the words are numbers or these."""
     rng = np.random.default_rng(0)
     # Mandelbrot's shift keeps the first words from being in nearly every passage.
     weights = 1 / (np.arange(WORDS) + 10)
     cumulative = np.cumsum(weights / weights.sum())
-    names = np.array([f"w{number}" for number in range(WORDS)], dtype=object)
+    if names is None:
+        names = [f"w{number}" for number in range(WORDS)]
+    array = np.array(names, dtype=object)
     for start in range(0, count, CHUNK):
         lengths = rng.integers(80, 121, min(CHUNK, count - start))
-        tokens = names[np.searchsorted(cumulative, rng.random(lengths.sum())).clip(max=WORDS - 1)]
+        tokens = array[np.searchsorted(cumulative, rng.random(lengths.sum())).clip(max=WORDS - 1)]
         yield [passage.tolist() for passage in np.split(tokens, np.cumsum(lengths)[:-1])]
 
 
@@ -204,16 +212,76 @@ def million(count: int, questions: int) -> None:
     print(f"peak memory {peak:.1f} GiB")
 
 
+def letter_words() -> list[str]:
+    """Invent words of 4 to 11 letters, as rare or frequent as English has them, some twice."""
+    rng = np.random.default_rng(2)
+    letters = np.array(list("etaoinshrdlcumwfgypbvk"))
+    weights = 1 / (np.arange(len(letters)) + 4)
+    lengths = rng.integers(4, 12, WORDS)
+    drawn = "".join(rng.choice(letters, lengths.sum(), p=weights / weights.sum()))
+    ends = np.cumsum(lengths).tolist()
+    return [drawn[end - length : end] for end, length in zip(ends, lengths.tolist(), strict=True)]
+
+
+def misspelt(question: list[str], edits: int, rng: np.random.Generator) -> str:
+    """Replace letters of the longest word by one that no word has."""
+    longest = max(range(len(question)), key=lambda number: len(question[number]))
+    word = question[longest]
+    for position in rng.choice(len(word), edits, replace=False):
+        word = f"{word[:position]}q{word[position + 1 :]}"
+    return " ".join([*question[:longest], word, *question[longest + 1 :]])
+
+
+def fuzzy(count: int, questions: int) -> None:
+    first: Texts = []
+    retrievers = {edits: Bm25(Bm25.Config(fuzzy=edits)) for edits in (0, 1, 2)}
+    for chunk in words(count, letter_words()):
+        first.extend([] if first else chunk)
+        rows = np.arange(len(retrievers[0]), len(retrievers[0]) + len(chunk))
+        passages = [Passage(str(row), "", " ".join(text)) for row, text in enumerate(chunk)]
+        retrievers[0].add(rows, passages)
+    with tempfile.TemporaryDirectory() as name:
+        retrievers[0].save(Path(name))
+        for edits in retrievers:
+            retrievers[edits] = Bm25.load(Path(name), Bm25.Config(fuzzy=edits))
+        terms = len(json.loads((Path(name) / "terms.json").read_text()))
+        print(f"{count:,} passages, {terms:,} terms", flush=True)
+        rng = np.random.default_rng(1)
+        sources = rng.choice(len(first), questions, replace=False)
+        drawn = [rng.choice(first[row], 2, replace=False).tolist() for row in sources]
+        print("letters replaced   fuzzy   median ms   95th percentile   passage among the best 10")
+        for wrong in (0, 1, 2):
+            texts = [misspelt(question, wrong, rng) for question in drawn]
+            for edits, retriever in retrievers.items():
+                retriever.search(["a"], K)
+                taken, successes = [], 0
+                for text, row in zip(texts, sources, strict=True):
+                    began = time.process_time()
+                    hits = retriever.search([text], K)
+                    taken.append((time.process_time() - began) * 1e3)
+                    successes += int(row in hits.rows)
+                high = sorted(taken)[int(0.95 * len(taken))]
+                print(
+                    f"{wrong:16} {edits:7} {statistics.median(taken):11.2f} {high:17.2f} "
+                    f"{successes / questions:27.2f}",
+                    flush=True,
+                )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--passages", type=int, default=100_000)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--small", action="store_true", help="2,000 passages: to try the script")
     parser.add_argument("--million", action="store_true", help="ragcore alone, at 1,000,000")
+    parser.add_argument("--fuzzy", action="store_true", help="ragcore alone, misspelt questions")
     options = parser.parse_args()
     count = 2_000 if options.small else options.passages
     if options.million:
         million(count if options.small else 1_000_000, 200)
+        return
+    if options.fuzzy:
+        fuzzy(count, 50 if options.small else 100)
         return
     passages = [text for chunk in words(count) for text in chunk]
     print(f"{count:,} passages", flush=True)

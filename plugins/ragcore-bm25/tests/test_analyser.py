@@ -3,6 +3,7 @@ from __future__ import annotations
 import doctest
 import sys
 import unicodedata
+from typing import Literal
 
 import pytest
 import Stemmer
@@ -202,3 +203,15 @@ def test_every_stemmer_takes_words_with_all_its_accents() -> None:
         analyser = Analyser(language, None)
         for word in ("informação", "élèves", "города", "πόλεις", "دولة", "राज्य", "東京", "ß", "ı"):
             assert all(analyser.terms(word)), (language, word)
+
+
+@pytest.mark.parametrize("version", [1, 2, 3])
+@pytest.mark.parametrize("stemmer", ["english", "french", "russian", None])
+def test_the_terms_of_many_words_are_those_of_each(
+    stemmer: str | None, version: Literal[1, 2, 3]
+) -> None:
+    analyser = Analyser(stemmer, version=version)
+    ascii_words = {"presidents", "being", "has", "hers", "universite", "eleves"}
+    for words in (ascii_words, ascii_words | {"élevés", "città", "город", "東京", "ə"}):
+        expected = {analyser.term(word) for word in words} - {None}
+        assert analyser.terms_of(words) == expected

@@ -17,6 +17,14 @@ class TestBm25(RetrieverSuite):
         return ComponentSpec("retriever", "bm25", Bm25, Bm25.Config())
 
 
+class TestFuzzy(RetrieverSuite):
+    variants = ({"stemmer": None},)
+
+    @pytest.fixture
+    def component(self) -> ComponentSpec:
+        return ComponentSpec("retriever", "bm25", Bm25, Bm25.Config(fuzzy=1))
+
+
 class TestBm25Plus(RetrieverSuite):
     variants = ({"stemmer": "german"},)
 

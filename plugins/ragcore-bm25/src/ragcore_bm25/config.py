@@ -11,6 +11,7 @@ from pydantic import AfterValidator, Field, ValidationInfo, model_validator
 from ragcore.errors import nearest
 from ragcore.registry.components import ComponentConfig
 from ragcore.registry.installation import install_hint
+from ragcore_bm25.accents import has_accents
 
 __all__ = ["STEMMERS", "STOPWORDS", "Bm25Config", "Variant"]
 
@@ -112,9 +113,29 @@ class Bm25Config(ComponentConfig):
     title_weight: int = Field(
         1, ge=0, le=1000, description="how many times the title's words count"
     )
+    fuzzy: int = Field(
+        0,
+        ge=0,
+        le=2,
+        description="edits from a question's word that no passage has to words that some have",
+    )
     backend: Literal["sparse", "rank-bm25"] = Field(
         "sparse", description="what computes the scores; rank-bm25 is for comparing with"
     )
+
+    @model_validator(mode="after")
+    def _can_be_fuzzy(self) -> Self:
+        if self.fuzzy and self.backend == "rank-bm25":
+            raise ValueError(
+                "backend rank-bm25 cannot be fuzzy: set fuzzy to 0, or leave out backend"
+            )
+        if self.fuzzy == 2 and self.stemmer is not None and has_accents(self.stemmer):
+            # Each of some 100,000 words would be stemmed in all the spellings that it may have.
+            raise ValueError(
+                f"fuzzy is at most 1 with stemmer {self.stemmer!r}, whose language writes accents: "
+                "set fuzzy to 1, or stemmer to null"
+            )
+        return self
 
     @model_validator(mode="after")
     def _rank_bm25_has_it(self, info: ValidationInfo) -> Self:

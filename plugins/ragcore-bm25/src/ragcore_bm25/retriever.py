@@ -2,8 +2,9 @@
 
 Owns what the parts share: the vocabulary, and which passages were added or removed since the last
 search. Terms are made by `analyser.py`, numbered by `numbering.py`, counted by `waiting.py` and
-`counts.py`, weighted by `variants.py` and searched by `ragcore.postings` or `yardstick.py`; rows
-are in `row_list.py`, and what earlier releases saved is known to `record.py`. Texts are not kept.
+`counts.py`, weighted by `variants.py` and searched by `ragcore.postings` or `yardstick.py`; what a
+misspelt word stands for is found by `spelling.py` and scored by `expanding.py`. Rows are in
+`row_list.py`, and what earlier releases saved is known to `record.py`. Texts are not kept.
 """
 
 from __future__ import annotations
@@ -27,10 +28,12 @@ from ragcore.types import MISSING_ROW, Hits, Passage
 from ragcore_bm25.analyser import Analyser
 from ragcore_bm25.config import Bm25Config
 from ragcore_bm25.counts import Counts
+from ragcore_bm25.expanding import Expander
 from ragcore_bm25.numbering import Numbering
 from ragcore_bm25.postings import build_postings, load_postings, save_postings
 from ragcore_bm25.record import LAYOUT, Record, load_counts
 from ragcore_bm25.row_list import RowList
+from ragcore_bm25.spelling import Spelling
 from ragcore_bm25.variants import Formula
 from ragcore_bm25.vocabulary import Vocabulary, read_terms, write_terms
 from ragcore_bm25.waiting import Waiting
@@ -56,12 +59,14 @@ class _Built:
         counts: of the same passages, before titles are weighed.
         rows: int64 [size], the row of each position.
         vocabulary: the number of each term; may have later terms, which the index lacks.
+        expander: makes the postings of questions with misspelt words; None if fuzzy is 0.
     """
 
     index: Postings | Yardstick
     counts: Counts
     rows: Rows
     vocabulary: Vocabulary
+    expander: Expander | None = None
 
 
 class Bm25:
@@ -157,12 +162,10 @@ class Bm25:
         rows = np.full((len(questions), k), MISSING_ROW, np.int64)
         scores = np.full((len(questions), k), -np.inf, np.float32)
         for number, question in enumerate(questions):
-            terms = (built.vocabulary.get(term) for term in self._analyser.terms(question))
-            # A term that was added after the index was built is in none of its passages.
-            known = [term for term in terms if term is not None and term < built.counts.terms]
+            index, known = self._question_terms(built, question)
             if not known:
                 continue
-            places, sums = built.index.search(known, k, kept)
+            places, sums = index.search(known, k, kept)
             best = built.rows[places]
             order = np.lexsort((best, -sums))[:k]
             rows[number, : len(order)] = best[order]
@@ -253,13 +256,25 @@ class Bm25:
         is_same = record.has_scores_of(loaded._formula, config.title_weight, loaded._weights)
         if is_same and config.backend != "rank-bm25":
             postings = load_postings(folder, counts, config.title_weight, mmap=mmap)
-            loaded._built = _Built(postings, counts, rows, loaded._vocabulary)
+            loaded._built = loaded._searched(postings, counts, rows)
         return loaded
 
     @property
     def _weights(self) -> str:
         """What the scores are computed with, to the last digit."""
         return f"{self._formula!r}, title_weight={self._config.title_weight}"
+
+    def _question_terms(
+        self, built: _Built, question: str
+    ) -> tuple[Postings | Yardstick, Sequence[int]]:
+        """Return what to search for a question, and the numbers of its terms there."""
+        expanded = None if built.expander is None else built.expander.postings(question)
+        if expanded is not None:
+            return expanded, range(expanded.terms)
+        terms = (built.vocabulary.get(term) for term in self._analyser.terms(question))
+        # A term that was added after the index was built is in none of its passages.
+        known = [term for term in terms if term is not None and term < built.counts.terms]
+        return built.index, known
 
     def _postings(self, counts: Counts) -> Postings:
         """Compute the scores."""
@@ -276,8 +291,17 @@ class Bm25:
                     index = Yardstick(weighed, self._formula)
                 else:
                     index = self._postings(counts)
-                self._built = _Built(index, counts, rows, self._vocabulary)
+                self._built = self._searched(index, counts, rows)
             return self._built
+
+    def _searched(self, index: Postings | Yardstick, counts: Counts, rows: Rows) -> _Built:
+        """Return what searches read."""
+        farthest, vocabulary = self._config.fuzzy, self._vocabulary
+        if not farthest or isinstance(index, Yardstick):
+            return _Built(index, counts, rows, vocabulary)
+        spelling = Spelling(farthest, self._analyser, vocabulary, index.bounds)
+        expander = Expander(spelling, index, self._formula)
+        return _Built(index, counts, rows, vocabulary, expander)
 
     def _merged(self) -> tuple[Counts, Rows]:
         """Return the counts and rows of all passages that are left, one array each."""

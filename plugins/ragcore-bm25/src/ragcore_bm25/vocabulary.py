@@ -8,7 +8,7 @@ size, would keep all other threads of the program waiting for the interpreter: h
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from itertools import chain, count
 from pathlib import Path
 from typing import Final
@@ -51,6 +51,13 @@ class Vocabulary:
         """Iterate over the terms in the order of their numbers."""
         return chain(*self._parts, self._later)
 
+    def batches(self, size: int) -> Iterator[list[str]]:
+        """Yield all terms in lists of at most this size, while other threads may add terms."""
+        for part in (*self._parts, self._later):
+            terms = list(part)
+            for begin in range(0, len(terms), size):
+                yield terms[begin : begin + size]
+
     def get(self, term: str) -> int | None:
         """Return a term's number, or None where it has none."""
         number = self._later.get(term)
@@ -60,6 +67,13 @@ class Vocabulary:
                 if number is not None:
                     break
         return number
+
+    def numbers(self, terms: Set[str]) -> dict[str, int]:
+        """Return the numbers of those terms that have one; faster than `get` for many."""
+        numbers: dict[str, int] = {}
+        for part in (*self._parts, self._later):
+            numbers.update((term, part[term]) for term in terms & part.keys())
+        return numbers
 
     def add(self, term: str) -> int:
         """Return a term's number; a new term gets the next one."""
