@@ -307,10 +307,11 @@ class Extractive:
         if self.config.unknown is None:
             return []
         (ids,) = self.encode_answers([self.config.unknown])
-        if len(ids) == 1:
+        # Any word that the tokenizer does not know would be the same answer.
+        if len(ids) == 1 or self.tokenizer.unk_token_id in ids:
             raise GeneratorError(
-                f"unknown is {self.config.unknown!r}, of which the tokenizer of model "
-                f"{self.config.model!r} makes no token: choose a word"
+                f"unknown is {self.config.unknown!r}, which the tokenizer of model "
+                f"{self.config.model!r} cannot write: choose a word that it knows"
             )
         return ids
 

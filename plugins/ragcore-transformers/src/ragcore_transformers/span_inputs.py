@@ -121,9 +121,10 @@ class SpanInputs:
             self._warn_of_cut(passage, len(ids), self._limit)
         read = context[: len(context) - excess]
         offsets = encoding.offsets
-        # A token may have the space before it in its offsets, so that its end decides.
-        text = [number for number in read if offsets[number][1] > begin]
-        if not text:
+        # A token may have the space before it in its offsets, or be that space alone, which answers
+        # have as well: so its end decides.
+        text = [number for number in read if offsets[number][1] >= begin]
+        if not text or passage is None or not passage.text.strip():
             return None
         end, after = text[-1] + 1, context[-1] + 1
         types: list[int] = encoding.type_ids

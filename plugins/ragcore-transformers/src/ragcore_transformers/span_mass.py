@@ -201,7 +201,8 @@ class SpanState:
             self._matched = self._matched & (following == tokens[:, None])
         else:
             self._matched = torch.zeros_like(self._matched)
-        if length < len(masses.null_target):
+        # Nothing goes on after its end token.
+        if length < len(masses.null_target) - 1:
             self._begins_null = self._begins_null & (tokens == masses.null_target[length])
         else:
             self._begins_null = torch.zeros_like(self._begins_null)
