@@ -361,6 +361,7 @@ def test_settings_that_do_not_fit_the_model_are_refused(
 
 
 def test_positions_count_from_after_the_padding(folders: dict[str, Path]) -> None:
+    assert reader(folders["bert"]).max_input_tokens == 96
     assert reader(folders["roberta"]).max_input_tokens == 96
     with pytest.raises(GeneratorError, match="max_input_tokens is 97 but"):
         reader(folders["roberta"], max_input_tokens=97)
