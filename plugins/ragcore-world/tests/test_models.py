@@ -35,6 +35,7 @@ def gguf_reader() -> str:
         ("seq2seq", {"model_type": "pegasus", "is_encoder_decoder": True}),
         ("causal", {"model_type": "llama", "architectures": ["LlamaForCausalLM"]}),
         ("causal", {"model_type": "gpt2", "architectures": ["GPT2LMHeadModel"]}),
+        ("extractive", {"model_type": "bert", "architectures": ["BertForQuestionAnswering"]}),
     ],
 )
 def test_a_folder_is_recognised_by_its_config(tmp_path, monkeypatch, use, config):
@@ -113,7 +114,7 @@ def test_a_folder_that_cannot_read_says_why(tmp_path):
         "broken": "not readable as JSON",
         "weights.safetensors": "name the folder that it is in",
         "two": "2 .gguf files: name one of them",
-        "encoder": r"no model that writes text \(BertModel\)",
+        "encoder": r"no model that answers questions \(BertModel\)",
     }.items():
         with pytest.raises(ConfigError, match=reason):
             settings_of(str(tmp_path / name))

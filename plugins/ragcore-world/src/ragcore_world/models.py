@@ -60,7 +60,7 @@ def settings_of(
         name: of a model behind a server.
 
     Raises:
-        ConfigError: nothing is there, or it is no model that writes text; says what was found.
+        ConfigError: nothing is there, or it is no model that answers questions; says what was found.
         PluginError: a model on a hub needs ragcore-transformers.
     """
     if model.startswith(("http://", "https://")):
@@ -160,7 +160,7 @@ def _by_config(config: Any, model: str) -> str:
     """Return the generator of a transformers model by its config.json.
 
     Raises:
-        ConfigError: the model writes no text.
+        ConfigError: the model answers no questions.
     """
     section = config if isinstance(config, dict) else {}
     kind = section.get("model_type")
@@ -170,8 +170,11 @@ def _by_config(config: Any, model: str) -> str:
     architectures = [str(each) for each in named] if isinstance(named, list) else []
     if any(each.endswith(("ForCausalLM", "LMHeadModel")) for each in architectures):
         return "causal"
+    if any(each.endswith("ForQuestionAnswering") for each in architectures):
+        return "extractive"
     found = ", ".join(architectures) or f"model_type {kind!r} without architectures"
     raise ConfigError(
-        f"{model}: its config.json names no model that writes text ({found}): expected an "
-        "encoder-decoder, or an architecture …ForCausalLM; --generator names what reads it"
+        f"{model}: its config.json names no model that answers questions ({found}): expected an "
+        "encoder-decoder, or an architecture …ForCausalLM or …ForQuestionAnswering; --generator "
+        "names what reads it"
     )
