@@ -54,7 +54,7 @@ def passage(row: dict) -> dict:
 
 
 def held_out(code: str) -> bool:
-    """Return whether a country is held out, by the rule of examples/world/data.py."""
+    """Return whether a country is held out, by the rule of examples/world/items.py."""
     return int(hashlib.sha256(code.encode()).hexdigest(), 16) % 5 == 0
 
 
