@@ -84,7 +84,7 @@ COMPONENTS: Final = {
         "wikipedia",
         "world-factbook",
     ],
-    "retriever": ["bm25", "dense", "hybrid", "rerank", "sparse"],
+    "retriever": ["bm25", "dense", "hybrid", "rerank", "sparse", "with-metadata"],
     "scorer": ["cross-encoder", "late-interaction", "query-likelihood"],
     "encoder": ["dpr", "openai-embeddings", "sentence-transformers", "static"],
     "index": ["exact", "faiss", "hnswlib", "milvus", "pgvector"],

@@ -92,8 +92,9 @@ def test_a_country_that_has_been_renamed_is_found_under_both_names() -> None:
 def test_several_chiefs_of_state_are_all_named_with_their_representatives() -> None:
     assert executive("2018-12", "an").startswith(
         "As of December 2018: The chiefs of state of Andorra are Co-prince Emmanuel Macron "
-        "(since 14 May 2017), who is represented by Patrick Strozda (since 14 May 2017), and Co-prince Joan-Enric Vives i "
-        "Sicilia (since 12 May 2003), who is represented by Josep Maria Mauri (since 20 July 2012)."
+        "(since 14 May 2017), who is represented by Patrick Strozda (since 14 May 2017), and "
+        "Co-prince Joan-Enric Vives i Sicilia (since 12 May 2003), who is represented by Josep "
+        "Maria Mauri (since 20 July 2012)."
     )
     assert executive("2016-11", "au").count("Acting President") == 3
 
