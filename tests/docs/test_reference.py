@@ -86,7 +86,7 @@ COMPONENTS: Final = {
     ],
     "retriever": ["bm25", "dense", "hybrid", "rerank", "sparse", "with-metadata"],
     "scorer": ["cross-encoder", "late-interaction", "query-likelihood"],
-    "encoder": ["dpr", "openai-embeddings", "sentence-transformers", "static"],
+    "encoder": ["dpr", "openai-embeddings", "sentence-transformers", "static", "world-vectors"],
     "index": ["exact", "faiss", "hnswlib", "milvus", "pgvector"],
     "passages": ["postgres"],
     "generator": ["bart", "causal", "llamacpp", "openai", "seq2seq", "t5"],

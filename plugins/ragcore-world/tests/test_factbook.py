@@ -91,6 +91,7 @@ def test_metadata_say_where_a_passage_comes_from(passages: list[Passage]) -> Non
         "category": "Government",
         "field": "Capital",
         "aliases": ["Chadian"],
+        "keywords": ["capital city", "seat of government", "time zone", "UTC"],
     }
 
 

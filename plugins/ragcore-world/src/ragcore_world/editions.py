@@ -21,6 +21,7 @@ from typing import Final
 
 from ragcore.types import Passage
 from ragcore_world.factbook import factbook_passages, split_words
+from ragcore_world.keywords import keywords_of
 
 __all__ = [
     "CURRENT",
@@ -124,8 +125,9 @@ def edition_passages(
             replaced.add(code)
             text = executive_branch(passage.metadata["country"], table.get(code, []))
             stem = passage.id.rpartition(":")[0]
+            metadata = {**passage.metadata, "keywords": keywords_of(FIELD)}
             for number, piece in enumerate(split_words(text, room)):
-                yield Passage(f"{stem}:{number}", passage.title, opening + piece, passage.metadata)
+                yield Passage(f"{stem}:{number}", passage.title, opening + piece, metadata)
 
 
 def as_of(edition: str) -> str:

@@ -23,6 +23,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from ragcore.types import Passage
+from ragcore_world.keywords import keywords_of
 from ragcore_world.names import other_names
 
 __all__ = ["country_codes", "factbook_passages", "plain_text", "split_words"]
@@ -92,8 +93,9 @@ def factbook_passages(
 
     A passage's id is `code:category/field:number`, such as `cd:government/capital:0`, the same in
     every run; its metadata are `country`, `code` (the Factbook's own, two letters), `category`,
-    `field` and `aliases`, the country's other names (`names.py`). One country at a time is in
-    memory. A field with the same text under two categories (as "Climate" has) is yielded once.
+    `field`, `aliases`, the country's other names (`names.py`), and `keywords`, words of questions
+    for the field (`keywords.py`). One country at a time is in memory. A field with the same text
+    under two categories (as "Climate" has) is yielded once.
 
     Args:
         words: the most words that a passage's text may have.
@@ -229,24 +231,32 @@ def _country_passages(
                 "aliases": aliases,
             }
             stem = f"{code}:{_slug(category)}/{_slug(field_name)}"
-            opening = openings.get(field_name, "")
-            for number, text in enumerate(_texts(field_name, content, words, opening)):
+            texts = _texts(field_name, content, words, openings.get(field_name, ""))
+            for number, (text, is_asked) in enumerate(texts):
                 if (title, text) not in seen:
                     seen.add((title, text))
-                    yield Passage(f"{stem}:{number}", title, text, metadata)
+                    keywords = keywords_of(field_name) if is_asked else []
+                    yield Passage(
+                        f"{stem}:{number}", title, text, metadata | {"keywords": keywords}
+                    )
 
 
 def _slug(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
 
-def _texts(field_name: str, content: dict[str, Any], words: int, opening: str) -> Iterator[str]:
-    """Yield the texts of a field's passages, each with the opening."""
+def _texts(
+    field_name: str, content: dict[str, Any], words: int, opening: str
+) -> Iterator[tuple[str, bool]]:
+    """Yield the texts of a field's passages, each with the opening, and whether many ask for it.
+
+    Where sub-fields are apart, many ask for these, and not for the rest.
+    """
     apart = _APART.get(field_name, frozenset())
     room = words - len(opening.split())
-    for _, items in groupby(_items(field_name, content), key=lambda item: item[0] in apart):
+    for is_apart, items in groupby(_items(field_name, content), key=lambda item: item[0] in apart):
         for text in _pack(items, room):
-            yield opening + text
+            yield opening + text, is_apart or not apart
 
 
 def _items(field_name: str, content: dict[str, Any]) -> Iterator[tuple[str, str]]:
