@@ -10,7 +10,7 @@ import logging
 from collections.abc import Sequence
 from functools import cached_property
 from importlib.resources import files
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import numpy as np
 
@@ -21,9 +21,9 @@ from ragcore_world.configs import WorldVectorsConfig
 from ragcore_world.packed_vectors import PackedVectors
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
     import torch
 
-    from ragcore.arrays import FloatArray
     from ragcore.types import Vectors
 
 __all__ = ["WorldVectors"]
@@ -100,6 +100,8 @@ class WorldVectors:
             vectors[~found] = self._encoder.encode_passages(others)
         return vectors
 
-    def encode_questions(self, questions: Sequence[str]) -> FloatArray | torch.Tensor:
+    def encode_questions(
+        self, questions: Sequence[str]
+    ) -> npt.NDArray[np.floating[Any]] | torch.Tensor:
         """Return vectors q(x), float32 [B, d], of the encoder."""
         return self._encoder.encode_questions(questions)
