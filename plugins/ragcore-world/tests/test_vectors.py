@@ -27,7 +27,7 @@ SHIPPED = files("ragcore_world") / "minilm" / "vectors.npz"
 
 
 class Letters:
-    """An encoder that counts letters."""
+    """An encoder that counts letters, and weighs them by where they are."""
 
     class Config(ComponentConfig):
         seed: int = 0
@@ -36,6 +36,7 @@ class Letters:
     dim = 27
 
     def __init__(self, config: Config) -> None:
+        self._seed = config.seed
         self.fingerprint = f"letters({config.seed})"
 
     def encode_passages(self, passages: Sequence[Passage]) -> Vectors:
@@ -44,8 +45,8 @@ class Letters:
     def encode_questions(self, questions: Sequence[str]) -> Vectors:
         vectors = np.zeros((len(questions), self.dim), np.float32)
         for vector, question in zip(vectors, questions, strict=True):
-            for letter in question.encode():
-                vector[letter % self.dim] += 1
+            for position, letter in enumerate(question.encode()):
+                vector[(letter + self._seed) % self.dim] += 1 + position / 100
         return vectors
 
 
