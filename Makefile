@@ -77,7 +77,7 @@ $(BIN)/python:
 
 $(VENV)/.demo: $(BIN)/python pyproject.toml constraints.txt $(wildcard plugins/*/pyproject.toml)
 	@echo "Installing ragcore and its plugins into $(VENV) (torch is the bulk of it) …"
-	$(BIN)/python -m pip install -q -c constraints.txt -e . $(EDITABLE)
+	$(BIN)/python -m pip install -q -c constraints.txt -e . $(subst transformers,transformers[minilm],$(EDITABLE))
 	touch $@
 
 $(VENV)/.test: $(VENV)/.demo

@@ -36,6 +36,10 @@ def ragcore_retrievers() -> Components:
         "dense": Target("ragcore.retrievers.dense:Dense", config=f"{_CONFIGS}:DenseConfig"),
         "hybrid": Target("ragcore.retrievers.hybrid:Hybrid", config=f"{_CONFIGS}:HybridConfig"),
         "rerank": Target("ragcore.retrievers.rerank:Rerank", config=f"{_CONFIGS}:RerankConfig"),
+        "with-metadata": Target(
+            "ragcore.retrievers.with_metadata:WithMetadata",
+            config=f"{_CONFIGS}:WithMetadataConfig",
+        ),
     }
 
 

@@ -60,6 +60,7 @@ KNOWN_PACKAGES: Final[Mapping[tuple[str, str], str]] = {
     ("encoder", "dpr"): "ragcore-transformers",
     ("encoder", "static"): "ragcore-static",
     ("encoder", "openai-embeddings"): "ragcore-openai",
+    ("encoder", "world-vectors"): "ragcore-world",
     ("retriever", "sparse"): "ragcore-transformers",
     ("scorer", "cross-encoder"): "ragcore-transformers",
     ("scorer", "late-interaction"): "ragcore-transformers",

@@ -20,6 +20,7 @@ __all__ = [
     "HybridConfig",
     "QueryLikelihoodConfig",
     "RerankConfig",
+    "WithMetadataConfig",
     "stored_by",
 ]
 
@@ -90,6 +91,17 @@ class RerankConfig(ComponentConfig):
     retriever: ComponentSpec[Retriever] = Field(description="finds the passages that are scored")
     scorer: ComponentSpec[Scorer] = Field(description="gives each question and passage a score")
     depth: int = Field(50, ge=1, description="passages scored for a question")
+
+
+class WithMetadataConfig(ComponentConfig):
+    """Settings of `{use: with-metadata}`."""
+
+    fields: list[Annotated[str, Field(min_length=1)]] = Field(
+        min_length=1, description="keys of passages' metadata whose values are searched, too"
+    )
+    retriever: ComponentSpec[Retriever] = Field(
+        description="is given these values as part of the titles"
+    )
 
 
 class QueryLikelihoodConfig(ComponentConfig):

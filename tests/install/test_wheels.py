@@ -100,6 +100,7 @@ def metadata_of(wheel: Path) -> Message:
 def test_the_world_comes_with_its_data(wheels):
     files = zipfile.ZipFile(wheels["ragcore-world"]).namelist()
     assert {
+        "ragcore_world/minilm/vectors.npz",
         "ragcore_world/world.yaml",
         "ragcore_world/leaders/2016-11.csv",
         "ragcore_world/leaders/2018-12.csv",

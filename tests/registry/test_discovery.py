@@ -58,7 +58,7 @@ def test_a_plugin_is_discovered_with_its_components(installed: Installed) -> Non
         "",
     )
     assert fine.components == {"retriever": {"fine": "fine_plugin:Component"}}
-    assert registry.names("retriever") == ["dense", "fine", "hybrid", "rerank"]
+    assert registry.names("retriever") == ["dense", "fine", "hybrid", "rerank", "with-metadata"]
     assert registry.load("retriever", "fine").__name__ == "Component"
 
 
@@ -184,7 +184,7 @@ def test_two_plugins_of_one_name_are_both_listed(installed: Installed) -> None:
     second = report(registry, "twin", "ragcore-b")
     assert second.status == "conflicting"
     assert "already registered under the name 'twin'" in second.detail
-    assert registry.names("retriever") == ["dense", "hybrid", "rerank", "twin"]
+    assert registry.names("retriever") == ["dense", "hybrid", "rerank", "twin", "with-metadata"]
 
 
 def test_a_class_that_cannot_be_imported_is_an_error_only_when_loaded(
@@ -318,7 +318,8 @@ def test_an_unknown_name_comes_with_the_nearest_and_the_known(installed: Install
     with pytest.raises(UnknownComponentError) as raised:
         installed.discover().load("retriever", "fin")
     assert str(raised.value) == (
-        "unknown retriever 'fin': did you mean 'fine'? installed: dense, fine, hybrid, rerank"
+        "unknown retriever 'fin': did you mean 'fine'? installed: dense, fine, hybrid, rerank, "
+        "with-metadata"
     )
 
 

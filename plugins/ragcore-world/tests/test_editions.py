@@ -64,6 +64,17 @@ def test_nobody_took_office_after_the_edition(edition: str) -> None:
     assert {code for code, year in years.items() if year > edition[:4]} <= {"sz"}
 
 
+@pytest.mark.parametrize(
+    ("edition", "month"),
+    [("2016-11", "November 2016"), ("2018-12", "December 2018"), ("2026-01", "January 2026")],
+)
+def test_passages_on_the_executive_branch_begin_with_their_month(edition: str, month: str) -> None:
+    passages = of(edition).values()
+    dated = [passage for passage in passages if passage.text.startswith(f"As of {month}: ")]
+    assert dated == [each for each in passages if each.metadata["field"] == "Executive branch"]
+    assert dated
+
+
 @pytest.mark.parametrize("edition", OLDER)
 def test_a_country_without_a_row_has_no_executive_branch(edition: str) -> None:
     assert any(key.startswith("xx:government/executive") for key in of("2026-01"))
@@ -72,16 +83,18 @@ def test_a_country_without_a_row_has_no_executive_branch(edition: str) -> None:
 
 def test_a_country_that_has_been_renamed_is_found_under_both_names() -> None:
     assert executive("2016-11", "wz").startswith(
-        "The chief of state of Eswatini (Swaziland) is King Mswati III (since 25 April 1986). "
+        "As of November 2016: The chief of state of Eswatini (Swaziland) is King Mswati III "
+        "(since 25 April 1986). "
     )
     assert "North Macedonia (Macedonia) is Acting Prime Minister" in executive("2016-11", "mk")
 
 
 def test_several_chiefs_of_state_are_all_named_with_their_representatives() -> None:
     assert executive("2018-12", "an").startswith(
-        "The chiefs of state of Andorra are Co-prince Emmanuel Macron (since 14 May 2017), who is "
-        "represented by Patrick Strozda (since 14 May 2017), and Co-prince Joan-Enric Vives i "
-        "Sicilia (since 12 May 2003), who is represented by Josep Maria Mauri (since 20 July 2012)."
+        "As of December 2018: The chiefs of state of Andorra are Co-prince Emmanuel Macron "
+        "(since 14 May 2017), who is represented by Patrick Strozda (since 14 May 2017), and "
+        "Co-prince Joan-Enric Vives i Sicilia (since 12 May 2003), who is represented by Josep "
+        "Maria Mauri (since 20 July 2012)."
     )
     assert executive("2016-11", "au").count("Acting President") == 3
 

@@ -90,7 +90,19 @@ def test_metadata_say_where_a_passage_comes_from(passages: list[Passage]) -> Non
         "code": "cd",
         "category": "Government",
         "field": "Capital",
+        "aliases": ["Chadian"],
+        "keywords": ["capital city", "seat of government", "time zone", "UTC"],
     }
+
+
+def test_a_field_may_have_an_opening_in_every_passage() -> None:
+    opening = {"Executive branch": "As of May 2024: "}
+    cut = list(factbook_passages(30, ["bm"], opening))
+    of_field = [each for each in cut if each.metadata["field"] == "Executive branch"]
+    assert len(of_field) > 3
+    assert all(each.text.startswith("As of May 2024: ") for each in of_field)
+    assert not [each for each in cut if each not in of_field and "As of May" in each.text]
+    assert max(len(each.text.split()) for each in cut) <= 30
 
 
 def test_a_long_subfield_keeps_its_name_in_every_piece(passages: list[Passage]) -> None:

@@ -4,11 +4,15 @@
 executive branch are replaced by sentences of our own, written from a table of who held which office
 then (`leaders/EDITION.csv`); every other passage stays as it is in 2026. A country without a row
 in the table has no passage on its executive branch, since the newer one would be an anachronism.
+
+In every edition passages on the executive branch begin with the edition's month, so that a reader
+sees that "the president in 1990" is not answered by them.
 """
 
 from __future__ import annotations
 
 import csv
+import datetime
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -17,8 +21,17 @@ from typing import Final
 
 from ragcore.types import Passage
 from ragcore_world.factbook import factbook_passages, split_words
+from ragcore_world.keywords import keywords_of
 
-__all__ = ["CURRENT", "EDITIONS", "Holder", "edition_passages", "executive_branch", "leaders"]
+__all__ = [
+    "CURRENT",
+    "EDITIONS",
+    "Holder",
+    "as_of",
+    "edition_passages",
+    "executive_branch",
+    "leaders",
+]
 
 CURRENT: Final = "2026-01"
 EDITIONS: Final = (CURRENT, "2016-11", "2018-12")
@@ -96,10 +109,12 @@ def edition_passages(
         raise ValueError(
             f"no edition {edition!r} of the World Factbook: expected one of {EDITIONS}"
         )
-    passages = factbook_passages(words, codes)
+    opening = as_of(edition)
+    passages = factbook_passages(words, codes, {FIELD: opening})
     if edition == CURRENT:
         yield from passages
         return
+    room = words - len(opening.split())
     table = leaders(edition)
     replaced: set[str] = set()
     for passage in passages:
@@ -110,8 +125,18 @@ def edition_passages(
             replaced.add(code)
             text = executive_branch(passage.metadata["country"], table.get(code, []))
             stem = passage.id.rpartition(":")[0]
-            for number, piece in enumerate(split_words(text, words)):
-                yield Passage(f"{stem}:{number}", passage.title, piece, passage.metadata)
+            metadata = {**passage.metadata, "keywords": keywords_of(FIELD)}
+            for number, piece in enumerate(split_words(text, room)):
+                yield Passage(f"{stem}:{number}", passage.title, opening + piece, metadata)
+
+
+def as_of(edition: str) -> str:
+    """Return what passages begin with whose facts are those of an edition's month.
+
+    >>> as_of("2018-12")
+    'As of December 2018: '
+    """
+    return f"As of {datetime.date.fromisoformat(f'{edition}-01'):%B %Y}: "
 
 
 def executive_branch(country: str, holders: Sequence[Holder]) -> str:

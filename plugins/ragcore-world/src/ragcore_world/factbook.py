@@ -23,6 +23,8 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from ragcore.types import Passage
+from ragcore_world.keywords import keywords_of
+from ragcore_world.names import other_names
 
 __all__ = ["country_codes", "factbook_passages", "plain_text", "split_words"]
 
@@ -54,6 +56,16 @@ _APART: Final = {
     "Exchange rates": frozenset({"Currency"}),
 }
 
+# Where other names of a country are, those in most use first: category, field, sub-fields.
+_NAMES: Final = (
+    ("People and Society", "Nationality", ("adjective", "noun")),
+    (
+        "Government",
+        "Country name",
+        ("abbreviation", "conventional short form", "conventional long form", "former"),
+    ),
+)
+
 # Four letters before the full stop, so that "Mt." and "Gen." do not end a sentence.
 _SENTENCE_END: Final = re.compile(r"\w{4}[.!?][\"'”’)]*$")
 _CLAUSE_END: Final = re.compile(r";[\"'”’)]*$")
@@ -72,17 +84,23 @@ def country_codes() -> Mapping[str, str]:
     )
 
 
-def factbook_passages(words: int = 100, codes: Sequence[str] | None = None) -> Iterator[Passage]:
+def factbook_passages(
+    words: int = 100,
+    codes: Sequence[str] | None = None,
+    openings: Mapping[str, str] = MappingProxyType({}),
+) -> Iterator[Passage]:
     """Stream the passages of all countries, by country code, then in the Factbook's own order.
 
     A passage's id is `code:category/field:number`, such as `cd:government/capital:0`, the same in
-    every run; its metadata are `country`, `code` (the Factbook's own, two letters), `category` and
-    `field`. One country at a time is in memory. A field with the same text under two categories (as
-    "Climate" has) is yielded once.
+    every run; its metadata are `country`, `code` (the Factbook's own, two letters), `category`,
+    `field`, `aliases`, the country's other names (`names.py`), and `keywords`, words of questions
+    for the field (`keywords.py`). One country at a time is in memory. A field with the same text
+    under two categories (as "Climate" has) is yielded once.
 
     Args:
         words: the most words that a passage's text may have.
         codes: only these countries.
+        openings: what the passages of a field begin with, by the field's name.
 
     Raises:
         ValueError: `words` is below 20, too few to hold a sub-field's name and some of its text.
@@ -92,7 +110,7 @@ def factbook_passages(words: int = 100, codes: Sequence[str] | None = None) -> I
     chosen = None if codes is None else frozenset(codes)
     for code, source in _sources():
         if chosen is None or code in chosen:
-            yield from _country_passages(code, _load(source), words)
+            yield from _country_passages(code, _load(source), words, openings)
 
 
 def plain_text(html: str) -> str:
@@ -187,29 +205,58 @@ def _country_name(code: str, country: dict[str, Any]) -> str:
     return plain_text(country["Government"]["Country name"]["conventional short form"]["text"])
 
 
-def _country_passages(code: str, country: dict[str, Any], words: int) -> Iterator[Passage]:
+def _other_names(code: str, name: str, country: dict[str, Any]) -> list[str]:
+    """Return the country's other names, from its own fields; empty where it has none."""
+    texts = []
+    for category, field_name, keys in _NAMES:
+        content = country.get(category, {}).get(field_name, {})
+        texts += [plain_text(content[key]["text"]) for key in keys if key in content]
+    return other_names(code, name, texts)
+
+
+def _country_passages(
+    code: str, country: dict[str, Any], words: int, openings: Mapping[str, str]
+) -> Iterator[Passage]:
     name = _country_name(code, country)
+    aliases = _other_names(code, name, country)
     seen: set[tuple[str, str]] = set()
     for category, fields in country.items():
         for field_name, content in fields.items():
             title = f"{name}, {plain_text(field_name)}"
-            metadata = {"country": name, "code": code, "category": category, "field": field_name}
+            metadata = {
+                "country": name,
+                "code": code,
+                "category": category,
+                "field": field_name,
+                "aliases": aliases,
+            }
             stem = f"{code}:{_slug(category)}/{_slug(field_name)}"
-            for number, text in enumerate(_texts(field_name, content, words)):
+            texts = _texts(field_name, content, words, openings.get(field_name, ""))
+            for number, (text, is_asked) in enumerate(texts):
                 if (title, text) not in seen:
                     seen.add((title, text))
-                    yield Passage(f"{stem}:{number}", title, text, metadata)
+                    keywords = keywords_of(field_name) if is_asked else []
+                    yield Passage(
+                        f"{stem}:{number}", title, text, metadata | {"keywords": keywords}
+                    )
 
 
 def _slug(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
 
-def _texts(field_name: str, content: dict[str, Any], words: int) -> Iterator[str]:
-    """Yield the texts of a field's passages."""
+def _texts(
+    field_name: str, content: dict[str, Any], words: int, opening: str
+) -> Iterator[tuple[str, bool]]:
+    """Yield the texts of a field's passages, each with the opening, and whether many ask for it.
+
+    Where sub-fields are apart, many ask for these, and not for the rest.
+    """
     apart = _APART.get(field_name, frozenset())
-    for _, items in groupby(_items(field_name, content), key=lambda item: item[0] in apart):
-        yield from _pack(items, words)
+    room = words - len(opening.split())
+    for is_apart, items in groupby(_items(field_name, content), key=lambda item: item[0] in apart):
+        for text in _pack(items, room):
+            yield opening + text, is_apart or not apart
 
 
 def _items(field_name: str, content: dict[str, Any]) -> Iterator[tuple[str, str]]:

@@ -1,14 +1,24 @@
-"""The plugin `world`: names its corpus, model and command, and imports none of them."""
+"""The plugin `world`: names its corpus, encoder, model and command, and imports none of them."""
 
 from __future__ import annotations
 
-from ragcore import Components, hookimpl
+from ragcore import Components, Target, hookimpl
 
 
 @hookimpl
 def ragcore_corpora() -> Components:
     """Name the corpus `world-factbook`."""
     return {"world-factbook": "ragcore_world.corpus:WorldFactbook"}
+
+
+@hookimpl
+def ragcore_encoders() -> Components:
+    """Name the encoder that has the vectors of its passages."""
+    return {
+        "world-vectors": Target(
+            "ragcore_world.vectors:WorldVectors", config="ragcore_world.configs:WorldVectorsConfig"
+        )
+    }
 
 
 @hookimpl

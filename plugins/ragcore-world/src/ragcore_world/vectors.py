@@ -1,0 +1,107 @@
+"""The encoder `world-vectors`: the Factbook's passages have vectors already, others are encoded.
+
+Knows when the vectors of this package are those of an encoder; `packed_vectors.py` knows the file.
+Encoding all passages takes minutes, reading their vectors less than a second.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from functools import cached_property
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any, ClassVar, Final
+
+import numpy as np
+
+from ragcore.contracts import Encoder, TextTokenizer, TokenizedEncoder, supports
+from ragcore.errors import UnsupportedOperation
+from ragcore.types import Passage
+from ragcore_world.configs import WorldVectorsConfig
+from ragcore_world.packed_vectors import PackedVectors
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+    import torch
+
+    from ragcore.types import Vectors
+
+__all__ = ["WorldVectors"]
+
+_LOG: Final = logging.getLogger(__name__)
+
+
+class WorldVectors:
+    """See `ragcore.contracts.Encoder`; questions are encoded by the encoder that it is given.
+
+    A passage's vector is that of this package where it has one of the same title and text, of the
+    same encoder, and within its rounding what the encoder computes. The vectors were made by
+    all-MiniLM-L6-v2: with another model, or other settings of what a passage's vector depends on, a
+    warning says that all passages are encoded.
+
+        encoder:
+          use: world-vectors
+          encoder: {use: sentence-transformers, model: all-MiniLM-L6-v2}
+    """
+
+    Config: ClassVar[type[WorldVectorsConfig]] = WorldVectorsConfig
+
+    def __init__(self, config: WorldVectorsConfig) -> None:
+        self._encoder: Final[Encoder] = config.encoder.shared()
+        self.dim: Final = self._encoder.dim
+
+    @property
+    def capabilities(self) -> frozenset[str]:
+        """`tokenizer`, if the encoder has it."""
+        return self._encoder.capabilities & {"tokenizer"}
+
+    @property
+    def fingerprint(self) -> str:
+        """The encoder's fingerprint, and a digest of the vectors if they are its own."""
+        packed = self._packed
+        if packed is None:
+            return self._encoder.fingerprint
+        return f"world-vectors({packed.digest}; {packed.encoder})"
+
+    @property
+    def tokenizer(self) -> TextTokenizer:
+        """The encoder's tokenizer of passages; see `TokenizedEncoder`.
+
+        Raises:
+            UnsupportedOperation: it has none.
+        """
+        if not supports(self._encoder, TokenizedEncoder):
+            raise UnsupportedOperation.of("encoder 'world-vectors'", "tokenizer")
+        return self._encoder.tokenizer
+
+    @cached_property
+    def _packed(self) -> PackedVectors | None:
+        """The vectors of this package; None where they are another encoder's."""
+        packed = PackedVectors.read(files("ragcore_world") / "minilm" / "vectors.npz")
+        if packed.encoder == self._encoder.fingerprint:
+            return packed
+        _LOG.warning(
+            "encoder 'world-vectors': the vectors of ragcore-world are those of %s, and this is %s:"
+            " all passages are encoded, which takes minutes",
+            packed.encoder,
+            self._encoder.fingerprint,
+        )
+        return None
+
+    def encode_passages(self, passages: Sequence[Passage]) -> Vectors:
+        """Return vectors d(z), float32 [n, d], from this package where it has them."""
+        if self._packed is None or not passages:
+            return self._encoder.encode_passages(passages)
+        found, packed = self._packed.find(passages)  # [n], [f, d]
+        vectors = np.empty((len(passages), self.dim), np.float32)  # [n, d]
+        vectors[found] = packed
+        if not found.all():
+            others = [passages[i] for i in np.nonzero(~found)[0].tolist()]
+            vectors[~found] = self._encoder.encode_passages(others)
+        return vectors
+
+    def encode_questions(
+        self, questions: Sequence[str]
+    ) -> npt.NDArray[np.floating[Any]] | torch.Tensor:
+        """Return vectors q(x), float32 [B, d], of the encoder."""
+        return self._encoder.encode_questions(questions)
