@@ -4,8 +4,8 @@
     ragcore calibrate world.yaml questions.jsonl --risk 0.05 --write
 
 Two thirds are about countries that are trained on, in all wordings; the others have no answer in
-the Factbook: questions from elsewhere, years that it does not cover, offices that a country does not
-have. None is about a held-out country.
+the Factbook: questions from elsewhere, years that it does not cover, offices that a country does
+not have. None is about a held-out country.
 """
 
 from __future__ import annotations
