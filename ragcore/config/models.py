@@ -60,13 +60,20 @@ class AbstainConfig(ComponentConfig):
 
 
 class ConfidenceConfig(ComponentConfig):
-    """How log p(y|x) becomes the probability that the answer is right, and when that is too low."""
+    """How probable it is that an answer is right, and when that is too low."""
 
     slope: float | None = Field(
         default=None,
         allow_inf_nan=False,
-        description="the confidence is 1 / (1 + exp(-(slope · log p + intercept))); with null for "
-        "both it is p(y|x) itself",
+        description="the confidence is 1 / (1 + exp(-(slope · log p + answering · "
+        "log(1 - p(unknown)) + intercept))); with null for slope and intercept it is p(y|x) itself",
+    )
+    answering: float | None = Field(
+        default=None,
+        ge=0,
+        allow_inf_nan=False,
+        description="see slope: how much it counts that the passages may not answer, by "
+        "rag.abstain; null is 0",
     )
     intercept: float | None = Field(
         default=None, allow_inf_nan=False, description="see slope; set both or neither"
@@ -85,6 +92,11 @@ class ConfidenceConfig(ComponentConfig):
             raise ValueError(
                 f"{missing} is missing: set slope and intercept, as `ragcore calibrate` fits them, "
                 "or neither"
+            )
+        if self.answering is not None and self.slope is None:
+            raise ValueError(
+                "answering is set without slope and intercept: set all three, as `ragcore "
+                "calibrate` fits them, or none"
             )
         return self
 
@@ -266,6 +278,16 @@ class RagConfig(ComponentConfig):
                 f"cite needs marginalize: none, and it is {self.marginalize}: a passage that is "
                 "read alone has no number to be named by, and the posterior says how much an "
                 "answer rests on it; leave cite out, or set marginalize to none"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _answering_needs_abstaining(self) -> Self:
+        answering = None if self.confidence is None else self.confidence.answering
+        if answering is not None and self.abstain is None:
+            raise ValueError(
+                "confidence.answering needs abstain, which p(unknown) is of: set abstain, or leave "
+                "answering out and fit the others again by `ragcore calibrate`"
             )
         return self
 
