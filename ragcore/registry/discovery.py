@@ -66,6 +66,7 @@ KNOWN_PACKAGES: Final[Mapping[tuple[str, str], str]] = {
     ("generator", "bart"): "ragcore-transformers",
     ("generator", "t5"): "ragcore-transformers",
     ("generator", "seq2seq"): "ragcore-transformers",
+    ("generator", "extractive"): "ragcore-transformers",
     ("generator", "causal"): "ragcore-transformers",
     ("generator", "llamacpp"): "ragcore-llamacpp",
     ("generator", "openai"): "ragcore-openai",

@@ -102,7 +102,7 @@ def add_lora(module: torch.nn.Module, config: LoraConfig) -> Any:
         lora_alpha=config.alpha,
         lora_dropout=config.dropout,
         target_modules=targets,
-        task_type="SEQ_2_SEQ_LM" if _encodes(module) else "CAUSAL_LM",
+        task_type=_task_of(module),
     )
     try:
         return get_peft_model(module, adapters)
@@ -115,5 +115,9 @@ def merge_lora(adapted: Any) -> None:
     adapted.merge_and_unload()
 
 
-def _encodes(module: Any) -> bool:
-    return bool(getattr(getattr(module, "config", None), "is_encoder_decoder", False))
+def _task_of(module: Any) -> str | None:
+    """Return what peft calls a model of this kind; None for one that generates nothing."""
+    if getattr(getattr(module, "config", None), "is_encoder_decoder", False):
+        return "SEQ_2_SEQ_LM"
+    # Those for extractive question answering have none of what peft changes in a language model.
+    return "CAUSAL_LM" if hasattr(module, "prepare_inputs_for_generation") else None

@@ -89,7 +89,7 @@ COMPONENTS: Final = {
     "encoder": ["dpr", "openai-embeddings", "sentence-transformers", "static"],
     "index": ["exact", "faiss", "hnswlib", "milvus", "pgvector"],
     "passages": ["postgres"],
-    "generator": ["bart", "causal", "llamacpp", "openai", "seq2seq", "t5"],
+    "generator": ["bart", "causal", "extractive", "llamacpp", "openai", "seq2seq", "t5"],
 }
 PROTOCOLS: Final = [
     name

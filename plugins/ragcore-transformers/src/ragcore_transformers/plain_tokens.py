@@ -69,6 +69,14 @@ class PlainTokenizer:
         before, after = self._around or ([], [])
         return [[*before, *encoding.ids, *after] for encoding in encodings]
 
+    def pairs(self, pairs: Sequence[tuple[str, str]]) -> list[Any]:
+        """Return the encodings of pairs of texts, with the tokens that belong around each pair.
+
+        Each is an `Encoding` of the library tokenizers: ids, types and offsets of tokens, and to
+        which of the two texts each belongs.
+        """
+        return list(self._backend.encode_batch(list(pairs)))
+
     def ends(self, text: str) -> list[int]:
         """Return the end of each token in a text, without tokens around it."""
         encoding = self._backend.encode(text, add_special_tokens=False)

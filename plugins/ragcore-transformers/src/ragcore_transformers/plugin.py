@@ -27,10 +27,19 @@ MINILM: Final = (
 
 @hookimpl
 def ragcore_generators() -> Components:
-    """Name the generators: one adapter for encoder-decoder models, one for decoder-only ones."""
+    """Name the generators: for encoder-decoder, decoder-only and extractive models."""
     adapter = Target("ragcore_transformers.seq2seq:Seq2Seq", config=f"{_CONFIGS}:Seq2SeqConfig")
     causal = Target("ragcore_transformers.causal:Causal", config=f"{_CONFIGS}:CausalConfig")
-    return {"bart": adapter, "t5": adapter, "seq2seq": adapter, "causal": causal}
+    extractive = Target(
+        "ragcore_transformers.extractive:Extractive", config=f"{_CONFIGS}:ExtractiveConfig"
+    )
+    return {
+        "bart": adapter,
+        "t5": adapter,
+        "seq2seq": adapter,
+        "causal": causal,
+        "extractive": extractive,
+    }
 
 
 @hookimpl

@@ -36,7 +36,7 @@ from ragcore_transformers.plain import PlainState
 from ragcore_transformers.plain_tokens import special_tokens
 from ragcore_transformers.probing import probe_ids, probe_steps, understood
 from ragcore_transformers.seq2seq_inputs import Inputs, answer_positions, batches, input_limit
-from ragcore_transformers.seq2seq_loading import load_seq2seq, pick_seq2seq_device
+from ragcore_transformers.seq2seq_loading import load_seq2seq, pick_generator_device
 from ragcore_transformers.speed import dtype_line, kernel_lines
 from ragcore_transformers.tokenizing import (
     load_tokenizer,
@@ -92,7 +92,7 @@ class Seq2Seq:
 
     def __init__(self, config: Seq2SeqConfig) -> None:
         self.config = config
-        device = pick_seq2seq_device(config)
+        device = pick_generator_device(config)
         self.tokenizer = load_tokenizer(tokenizer_folder(config.model))
         self.model = placed(config, load_seq2seq(config), device).eval()
         self.device: torch.device = self.model.device

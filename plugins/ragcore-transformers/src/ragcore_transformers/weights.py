@@ -47,8 +47,10 @@ def save_int8_rows(model: PreTrainedModel, folder: Path) -> None:
     """Write a model's configuration and weights; the caller saves the tokenizer."""
     folder.mkdir(parents=True, exist_ok=True)
     model.config.save_pretrained(folder)
-    if model.generation_config is not None:
-        model.generation_config.save_pretrained(folder)
+    # Models that generate nothing, such as those for extractive QA, have none.
+    generation = getattr(model, "generation_config", None)
+    if generation is not None:
+        generation.save_pretrained(folder)
     path = folder / "config.json"
     config = json.loads(path.read_text(encoding="utf-8"))
     config["ragcore_weights"] = FORMAT
@@ -67,8 +69,15 @@ def save_int8_rows(model: PreTrainedModel, folder: Path) -> None:
     save_file(stored, folder / "model.safetensors", metadata={"format": "pt"})
 
 
-def load_int8_rows(folder: Path, config: PreTrainedConfig) -> PreTrainedModel:
+def load_int8_rows(
+    folder: Path, config: PreTrainedConfig, loader: Any = AutoModelForSeq2SeqLM
+) -> PreTrainedModel:
     """Load the model in `folder`, float32.
+
+    Args:
+        folder: holds the weights.
+        config: of the model.
+        loader: the auto class of Hugging Face's.
 
     Raises:
         GeneratorError: the file is missing or damaged, or does not hold exactly what the model has.
@@ -85,11 +94,14 @@ def load_int8_rows(folder: Path, config: PreTrainedConfig) -> PreTrainedModel:
     # The model is float32 from here on, and says so where it is saved.
     if hasattr(config, "ragcore_weights"):
         del config.ragcore_weights
-    loader: Any = AutoModelForSeq2SeqLM
     # Without memory: random weights, which take seconds to draw, would only be replaced.
     with torch.device("meta"):
         model: PreTrainedModel = loader.from_config(config)
     _refuse_misfit(model, weights, path)
+    if _computed_buffers(model):
+        # Such as BERT's positions, which only Hugging Face's own loading computes again.
+        of_library: Any = type(model)
+        return of_library.from_pretrained(None, config=config, state_dict=weights)  # type: ignore[no-any-return]
     _put(model, weights)
     if (folder / "generation_config.json").is_file():
         model.generation_config = GenerationConfig.from_pretrained(folder)
@@ -127,12 +139,11 @@ def _put(model: PreTrainedModel, weights: Mapping[str, torch.Tensor]) -> None:
             value = torch.nn.Parameter(value, requires_grad=empty[names[0]].requires_grad)
         state |= dict.fromkeys(names, value)
     model.load_state_dict(state, assign=True)
-    lost = [name for name, buffer in model.named_buffers() if buffer.is_meta]
-    if lost:
-        raise GeneratorError(
-            f"{type(model).__name__} computes {', '.join(lost)} when it is made, which {FORMAT} "
-            "does not store: save the model with save_pretrained instead"
-        )
+
+
+def _computed_buffers(model: PreTrainedModel) -> set[str]:
+    """Return the names of buffers that a model computes when it is made, and never stores."""
+    return {name for name, _ in model.named_buffers()} - set(model.state_dict())
 
 
 def _refuse_misfit(model: PreTrainedModel, weights: Mapping[str, Any], path: Path) -> None:
