@@ -238,7 +238,7 @@ def _answer(
     # A reader has seen these numbers with the passages.
     numbers = tuple(answer.evidence_numbers()[z] for z in remaining)
     abstains = candidate is answer.abstention
-    if not gives_steps(generator):
+    if not gives_steps(generator) or not candidate.token_ids:
         return answer_of(
             generator,
             retrieved,

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field, ValidationError, field_validator, mo
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from ragcore.config.training import TrainConfig
-from ragcore.contracts import Corpus, Generator, PassageStore, Retriever
+from ragcore.contracts import Corpus, Generator, PassageStore, Retriever, Scorer
 from ragcore.embeddings.location import DEFAULT_GIB
 from ragcore.filters.expressions import faults_of
 from ragcore.prompts.settings import check_template
@@ -49,13 +49,19 @@ class AbstainConfig(ComponentConfig):
     answer: str = Field(
         default="unknown",
         min_length=1,
-        description="the answer that stands for: not in the passages",
+        description="the answer that stands for: not in the passages; no other answer begins with "
+        "its first token",
     )
     above: float = Field(
         default=0.9,
         ge=0,
         le=1,
         description="abstain where that answer's own probability is above this",
+    )
+    scorer: ComponentSpec[Scorer] | None = Field(
+        default=None,
+        description="tells whether a passage answers (capability answerability), in place of the "
+        "generator, which then need not know that answer; null asks the generator",
     )
 
 
@@ -265,6 +271,11 @@ class RagConfig(ComponentConfig):
     def one_prompt(self) -> bool:
         """Whether all passages are read in one prompt, so that nothing is marginalised."""
         return self.marginalize == "none"
+
+    @property
+    def abstains_by_scorer(self) -> bool:
+        """Whether a scorer tells which passages answer, and not the generator."""
+        return self.abstain is not None and self.abstain.scorer is not None
 
     @property
     def marginal(self) -> Literal["token", "sequence"]:
