@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from ragcore_transformers.extractive import Extractive
+from safetensors.torch import load_file
 
 import ragcore
 from ragcore.cli import main
@@ -127,9 +128,25 @@ def test_training_lowers_the_marginal_loss(streets, marginalize, capsys):
     assert row["text"].split()[0] in NAMES
 
 
-@pytest.mark.parametrize("setting", ["train.label_smoothing=0.1", "train.lora={rank: 4}"])
-def test_other_ways_of_training(streets, setting):
-    pytest.importorskip("peft")
+def test_label_smoothing_has_every_token_of_a_reader(streets):
     events = []
-    train(load_config(streets, ["train.steps=3", setting]), report=events.append)
-    assert len([event for event in events if isinstance(event, TrainingStep)]) == 3
+    settings = ["train.steps=3", "train.label_smoothing=0.1"]
+    train(load_config(streets, settings), report=events.append)
+    losses = [event.loss for event in events if isinstance(event, TrainingStep)]
+    assert len(losses) == 3
+    assert all(0 < loss < 1000 for loss in losses)
+
+
+def test_adapters_of_a_reader_are_trained(streets):
+    pytest.importorskip("peft")
+    settings = ["train.steps=3", "train.learning_rate=0.1", "train.lora={rank: 4}"]
+    train(load_config(streets, settings))
+    before, after = (
+        load_file(folder / "model.safetensors")
+        for folder in (streets.parent / "reader", streets.parent / "run" / "generator")
+    )
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed
+    # Layers have adapters; embeddings, norms and biases stay.
+    assert all(name.endswith(".weight") and before[name].ndim == 2 for name in changed)
+    assert not any("embeddings" in name for name in changed)

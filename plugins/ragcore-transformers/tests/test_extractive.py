@@ -201,12 +201,16 @@ def test_a_batch_equals_its_pairs(bert: Extractive) -> None:
             torch.testing.assert_close(together[4 * pair : 4 * pair + 4], alone, atol=1e-4, rtol=0)
 
 
+@pytest.mark.parametrize("kind", ["bert", "roberta"])
 @pytest.mark.parametrize("passage", [None, Passage("1", "Chad", ""), Passage("1", "Chad", " \n")])
-def test_without_a_text_the_answer_is_unknown(bert: Extractive, passage: Passage | None) -> None:
-    answers = [tuple(ids) for ids in bert.encode_answers(["unknown", "Chad"])]
-    unknown, other = probabilities(bert, passage, answers).tolist()
+def test_without_a_text_the_answer_is_unknown(
+    kind: str, passage: Passage | None, folders: dict[str, Path]
+) -> None:
+    generator = reader(folders[kind])
+    answers = [tuple(ids) for ids in generator.encode_answers(["unknown", "Chad"])]
+    unknown, other = probabilities(generator, passage, answers).tolist()
     assert unknown == pytest.approx(1 - FLOOR, abs=1e-6)
-    assert other == pytest.approx(FLOOR * bert.vocabulary_size ** -len(answers[1]))
+    assert other == pytest.approx(FLOOR * generator.vocabulary_size ** -len(answers[1]))
 
 
 def test_a_model_without_unknown_has_no_answer_to_no_text(folders: dict[str, Path]) -> None:
@@ -290,9 +294,13 @@ def test_steps_of_training_make_an_answer_likely(folders: dict[str, Path]) -> No
 def test_int8_rows_are_read_again(kind: str, folders: dict[str, Path], tmp_path: Path) -> None:
     """Models that compute positions when they are made have them after loading, too."""
     whole = reader(folders[kind])
+    # As models that were trained in it say; what is stored is not rounded to it once more.
+    whole.model.config.dtype = torch.bfloat16
     save_int8_rows(whole.trained_module(), tmp_path)
     whole.tokenizer.save_pretrained(tmp_path)
     stored = reader(tmp_path)
+    rounded = [weight.bfloat16().float() for weight in stored.model.parameters()]
+    assert not all(map(torch.equal, stored.model.parameters(), rounded))
     assert not any(buffer.is_meta for buffer in stored.model.buffers())
     for (name, buffer), other in zip(
         whole.model.named_buffers(), stored.model.buffers(), strict=True
@@ -353,6 +361,7 @@ def test_settings_that_do_not_fit_the_model_are_refused(
 
 
 def test_positions_count_from_after_the_padding(folders: dict[str, Path]) -> None:
+    assert reader(folders["bert"]).max_input_tokens == 96
     assert reader(folders["roberta"]).max_input_tokens == 96
     with pytest.raises(GeneratorError, match="max_input_tokens is 97 but"):
         reader(folders["roberta"], max_input_tokens=97)

@@ -136,8 +136,8 @@ class SpanInputs:
 def span_input_limit(config: ExtractiveConfig, model: nn.Module, tokenizer: Any) -> int:
     """Return the most tokens that a model reads of one pair.
 
-    It is `max_input_tokens`. Where that is not set it is the number of the model's positions and
-    the tokenizer's own limit, whichever is less, but at most 4096.
+    It is `max_input_tokens`. Where that is not set it is the number of the model's positions, or
+    for relative positions, which have no end, the tokenizer's own limit; but at most 4096.
 
     Raises:
         GeneratorError: `max_input_tokens` is larger than the number of positions.
@@ -151,7 +151,7 @@ def span_input_limit(config: ExtractiveConfig, model: nn.Module, tokenizer: Any)
     if limit is not None:
         return limit
     trained = int(min(tokenizer.model_max_length, _UNKNOWN))
-    return min(_MOST, trained, positions or _MOST)
+    return min(_MOST, positions or trained)
 
 
 def _positions(model: nn.Module) -> int | None:

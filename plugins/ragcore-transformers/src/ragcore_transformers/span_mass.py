@@ -115,9 +115,8 @@ class SpanMasses:
         matched = [self.tokens[pairs] >= 0]  # [M, N] each
         for depth in range(min(targets.shape[1], self._longest)):
             following = _from(self.tokens, depth)[pairs]
-            # Padding of a target equals that of a text.
-            equal = (following == targets[:, depth, None]) & (following >= 0)
-            matched.append(matched[-1] & equal)
+            # A target's padding matches no text's: it follows the end token, which no text has.
+            matched.append(matched[-1] & (following == targets[:, depth, None]))
         return torch.stack(matched, dim=2)
 
     def _begins_null(self, targets: Tensor) -> Tensor:

@@ -100,8 +100,11 @@ def load_int8_rows(
     _refuse_misfit(model, weights, path)
     if _computed_buffers(model):
         # Such as BERT's positions, which only Hugging Face's own loading computes again.
-        of_library: Any = type(model)
-        return of_library.from_pretrained(None, config=config, state_dict=weights)  # type: ignore[no-any-return]
+        library_class: Any = type(model)
+        loaded: PreTrainedModel = library_class.from_pretrained(
+            None, config=config, state_dict=weights, dtype=torch.float32
+        )
+        return loaded
     _put(model, weights)
     if (folder / "generation_config.json").is_file():
         model.generation_config = GenerationConfig.from_pretrained(folder)
