@@ -61,6 +61,7 @@ KNOWN_PACKAGES: Final[Mapping[tuple[str, str], str]] = {
     ("encoder", "static"): "ragcore-static",
     ("encoder", "openai-embeddings"): "ragcore-openai",
     ("retriever", "sparse"): "ragcore-transformers",
+    ("scorer", "answerability"): "ragcore-transformers",
     ("scorer", "cross-encoder"): "ragcore-transformers",
     ("scorer", "late-interaction"): "ragcore-transformers",
     ("generator", "bart"): "ragcore-transformers",
