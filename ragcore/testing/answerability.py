@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ragcore.testing.scoring import ScoringLaws
+from ragcore.testing.texts import SAME_ID, renamed
 from ragcore.types import Passage
 
 if TYPE_CHECKING:
@@ -45,9 +46,13 @@ class AnswerabilityLaws(ScoringLaws):
         shuffled = self._log_p(
             scorer,
             [questions[number] for number in order],
-            [Passage(f"{n}", passages[n].title, passages[n].text) for n in order],
+            [passages[number] for number in order],
         )
-        self._same(shuffled, together[order], "log p in another order, by other ids")
+        self._same(shuffled, together[order], "log p in another order")
+        asked = [questions[0]] * len(SAME_ID)
+        by_new_ids = self._log_p(scorer, asked, renamed(SAME_ID))
+        of_one_id = self._log_p(scorer, asked, SAME_ID)
+        self._same(of_one_id, by_new_ids, "log p of passages of one id and of new ids")
         for number in (0, len(questions) // 2, len(questions) - 1):
             alone = self._log_p(scorer, [questions[number]], [passages[number]])
             self._same(alone, together[number : number + 1], "log p of one pair, alone")

@@ -1,4 +1,4 @@
-"""The scorer `answerability` keeps its contract, and tells what the generator `extractive` tells."""
+"""The scorer `answerability` keeps its contract, and tells what `extractive` tells."""
 
 from __future__ import annotations
 

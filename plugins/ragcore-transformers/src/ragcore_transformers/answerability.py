@@ -68,7 +68,8 @@ class Answerability:
     ) -> npt.NDArray[np.float32]:
         """Return log p(z has an answer|x,z) - log p(z has none|x,z) of P pairs, float32 [P]."""
         answer, none = self._log_p(questions, passages)
-        return np.maximum(answer - none, _LEAST_LOGIT, dtype=np.float32)
+        logits: npt.NDArray[np.float32] = np.maximum(answer - none, np.float32(_LEAST_LOGIT))
+        return logits
 
     def log_unanswerable(
         self, questions: Sequence[str], passages: Sequence[Passage]
