@@ -128,7 +128,7 @@ class AnswerabilityAnswerer:
         """Answer by what answers from passages alone.
 
         Args:
-            answerer: by the generator's tier; it neither abstains nor withholds.
+            answerer: by the generator's tier; it never abstains, and its confidence is replaced.
             scorer: tells which passages answer.
             generator: the answerer's.
             config: the section `rag` of a pipeline, changed as a request says.

@@ -79,9 +79,7 @@ def answerer_for(
     config = _closed_book(generator, config) if config.k == 0 else config
     scorer = answerability_of(config)
     refuse_impossible(generator, config)
-    # The confidence counts what the scorer says, so that it is computed after that.
-    own = config if scorer is None else config.model_copy(update={"confidence": None})
-    answerer: QuestionAnswerer = _by_tier(generator, own, check)
+    answerer: QuestionAnswerer = _by_tier(generator, config, check)
     if config.one_prompt:
         answerer = OnePromptAnswerer(answerer, cite=config.cite)
     if scorer is None:

@@ -254,6 +254,10 @@ def test_the_abstaining_answer_of_the_generator_itself_abstains_too(store, tier,
         assert not other.text.startswith("b")
     assert answer.abstains
     assert answer.text == "B."
+    *parts, streamed = make(store, tier, abstain={**abstain, "answer": "B."}).events(QUESTION)
+    assert streamed == answer
+    # Its tokens say it in another spelling.
+    assert parts[-1] == Correction("B.")
     assert math.exp(answer.abstention.log_prob) == pytest.approx(p_unknown(answer), abs=1e-5)
     assert make_predictions([LabelledQuestion(QUESTION, unanswerable=True)], [answer])[0].correct
 
