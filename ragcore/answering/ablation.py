@@ -113,6 +113,7 @@ def without(
         key=lambda pair: pair[0].score(config.length_penalty, config.repetition_penalty),
         reverse=True,
     )
+    unknown = None
     if config.abstain is not None and answer.abstention is not None:
         unknown = _renormalized(answer.abstention, remaining, marginalize)
         if math.exp(unknown.log_prob) > config.abstain.above:
@@ -123,6 +124,10 @@ def without(
     winner = None
     if ranked:
         winner = _answer(answer, ranked, remaining, generator, marginalize)
+        if unknown is not None and answer.abstention is not None:
+            priors = _priors(answer.abstention, remaining)
+            abstention = _over(remaining, priors, answer.abstention, unknown)
+            winner = replace(winner, abstention=abstention)
         winner = with_confidence(winner, config.confidence)
         winner = replace(winner, rewritten_question=answer.rewritten_question)
     same = hypotheses[0]
@@ -223,7 +228,7 @@ def _answer(
     evidence = [answer.evidence[z] for z in remaining]
     candidate = ranked[0][1]
     weights = [candidate.priors[z] for z in remaining]
-    priors = np.array(weights) / sum(weights)  # [k']
+    priors = _priors(candidate, remaining)
     retrieved = Retrieved(
         answer.question,
         [hit.passage for hit in evidence],
@@ -233,11 +238,11 @@ def _answer(
     # A reader has seen these numbers with the passages.
     numbers = tuple(answer.evidence_numbers()[z] for z in remaining)
     abstains = candidate is answer.abstention
-    if not gives_steps(generator):
+    if not gives_steps(generator) or not candidate.token_ids:
         return answer_of(
             generator,
             retrieved,
-            [_over(remaining, priors.tolist(), each, hypothesis) for hypothesis, each in ranked],
+            [_over(remaining, priors, each, hypothesis) for hypothesis, each in ranked],
             marginalize,
             answer.memory,
             abstains=abstains,
@@ -253,7 +258,7 @@ def _answer(
         generator,
         marginalize,
         retrieved,
-        priors.tolist(),
+        priors,
         [hypothesis for hypothesis, _ in ranked],
         answer.memory,
         abstains=abstains,
@@ -263,6 +268,13 @@ def _answer(
         text_of=lambda tokens: texts[tuple(tokens)],
         cut=lambda tokens: cut[tuple(tokens)],
     )
+
+
+def _priors(candidate: Candidate, remaining: Sequence[int]) -> list[float]:
+    """Return a candidate's prior [k'] over the remaining passages, which sums to 1 again."""
+    weights = np.array([candidate.priors[z] for z in remaining])
+    priors: list[float] = (weights / weights.sum()).tolist()
+    return priors
 
 
 def _log_prior(priors: Sequence[float]) -> FloatArray:

@@ -356,9 +356,10 @@ class Answerer:
 
         A question for which nothing was retrieved abstains, and one whose grounded answer could be
         nothing but empty. With `rag.k` 0 nothing is asked for, and the generator answers alone.
+        With `rag.abstain.scorer` the priors are conditioned already (answerability.py).
         """
         abstain = self.config.abstain
-        if abstain is None:
+        if abstain is None or self.config.abstains_by_scorer:
             return [Conditioned(prior) for prior in priors]
         return condition(
             self.config.marginal,

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Protocol
 
+from ragcore.answering.answerability import AnswerabilityAnswerer, answerability_of
 from ragcore.answering.drawing import sampling_of
 from ragcore.answering.one_prompt import OnePromptAnswerer
 from ragcore.answering.refusals import refuse_impossible
@@ -70,13 +71,28 @@ def answerer_for(
             server; what it raises ends the request.
 
     Raises:
-        UnsupportedOperation: the generator cannot answer by these settings.
+        UnsupportedOperation: the generator cannot answer by these settings, or
+            `rag.abstain.scorer` cannot tell whether a passage answers.
         ComponentError: it declares no known tier.
         PluginError: torch is not installed.
     """
+    config = _closed_book(generator, config) if config.k == 0 else config
+    scorer = answerability_of(config)
     refuse_impossible(generator, config)
-    answerer = _by_tier(generator, config, check)
-    return OnePromptAnswerer(answerer, cite=config.cite) if config.one_prompt else answerer
+    answerer: QuestionAnswerer = _by_tier(generator, config, check)
+    if config.one_prompt:
+        answerer = OnePromptAnswerer(answerer, cite=config.cite)
+    if scorer is None:
+        return answerer
+    return AnswerabilityAnswerer(answerer, scorer, generator, config, check)
+
+
+def _closed_book(generator: AnyGenerator, config: RagConfig) -> RagConfig:
+    """Return settings without the scorer of passages: the generator says whether it knows."""
+    if config.abstain is None or config.abstain.scorer is None:
+        return config
+    own = None if gives_tops(generator) else config.abstain.model_copy(update={"scorer": None})
+    return config.model_copy(update={"abstain": own})
 
 
 def _by_tier(

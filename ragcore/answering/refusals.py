@@ -116,10 +116,10 @@ def _faults(tier: Tier, config: RagConfig) -> Iterator[str]:
                 f"rag.decode: {config.decode} scores whole answers, which it cannot: set "
                 "rag.decode to joint, or rag.marginalize to token"
             )
-        if config.abstain is not None:
+        if config.abstain is not None and not config.abstains_by_scorer:
             yield (
-                "rag.abstain needs log p of the abstaining answer, which it cannot score: leave "
-                "it out"
+                "rag.abstain needs log p of the abstaining answer, which it cannot score: set "
+                "rag.abstain.scorer, or leave rag.abstain out"
             )
         return
     if sampling is None and config.beams not in _WITHOUT_SEARCH:

@@ -233,7 +233,7 @@ class ScoringAnswerer:
         """Condition priors on the passages that answer (ragcore/decoding/abstention.py)."""
         opened = [_OpenQuestion(question, _prior(question)) for question in questions]
         abstain = self.config.abstain
-        if abstain is None:
+        if abstain is None or self.config.abstains_by_scorer:
             return opened
         self._score([(question, [abstain.answer]) for question in opened])
         for question in opened:
@@ -249,7 +249,8 @@ class ScoringAnswerer:
     def _propose(self, question: _OpenQuestion, texts: Sequence[Sequence[str]]) -> None:
         """Take what each passage proposes, but for the abstaining answer.
 
-        Where no passage proposes another, the question abstains: there is no other answer.
+        Where no passage proposes another, the question abstains: there is no other answer. With
+        `rag.abstain.scorer` it is then proposed, and answerability.py abstains.
         """
         abstain = self.config.abstain
         plain = unmarked if self.config.cite else str
@@ -261,6 +262,8 @@ class ScoringAnswerer:
             ]
             for of_passage in texts
         ]
+        if self.config.abstains_by_scorer and not question.texts():
+            question.proposed = [list(dict.fromkeys(of_passage)) for of_passage in texts]
         question.abstains = not question.texts()
 
     def _thorough(self, questions: Sequence[_OpenQuestion]) -> list[list[Candidate]]:

@@ -10,7 +10,8 @@ estimates p(y|x) of RAG-Sequence. Generators of the tier `top` draw here, too.
 
 With `rag.abstain` an answer that matches the abstaining one is a vote for it. The question abstains
 where its share is above `rag.abstain.above`, or where there is no other answer; otherwise passages
-that abstain are ignored, as ragcore/decoding/abstention.py does by log p.
+that abstain are ignored, as ragcore/decoding/abstention.py does by log p. With
+`rag.abstain.scorer` these votes decide nothing; they only come last.
 
 Knows prompts and texts; knows nothing of log-probs.
 """
@@ -195,6 +196,9 @@ class VotingAnswerer:
         unknown_key = answer_key(abstain.answer)
         unknown = [vote for vote in votes if answer_key(self._plain(vote.text)) == unknown_key]
         others = [vote for vote in votes if vote not in unknown]
+        if self.config.abstains_by_scorer:
+            # Whether the question abstains is not for these texts to say (answerability.py).
+            return others + unknown, False
         unanswerable = self.config.k > 0 and not retrieved.passages
         share = sum(vote.share for vote in unknown)
         abstains = unanswerable or not others or share > abstain.above

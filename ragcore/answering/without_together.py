@@ -54,6 +54,9 @@ def answered_again(
     # A request may have set another formula than the pipeline's.
     config = config.model_copy(update={"marginalize": "none", "cite": answer.marks is not None})
     (winner,) = answerer_for(generator, config).answers([retrieved], answer.memory)
+    if answer.abstains and config.abstains_by_scorer and winner.abstention is not None:
+        # The generator did not write it.
+        return winner.abstention.log_prob or 0.0, winner
     return _log_prob(answer, retrieved, generator, config), winner
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -62,12 +62,7 @@ def calibrate(
     with load(pipeline, *(overrides or ())) as rag, question_bar() as progress:
         calibration = calibrate_pipeline(rag, asked, risk=risk, progress=progress)
     if write:
-        settings: dict[str, Any] = {
-            "memory.temperature": calibration.temperature.fitted.temperature
-        }
-        if calibration.config is not None:
-            settings["rag.confidence"] = calibration.config.model_dump()
-        write_settings(pipeline, settings)
+        write_settings(pipeline, calibration.settings)
     if as_json:
         print_json({**calibration.to_dict(), "written": write})
         return

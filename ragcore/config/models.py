@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field, ValidationError, field_validator, mo
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from ragcore.config.training import TrainConfig
-from ragcore.contracts import Corpus, Generator, PassageStore, Retriever
+from ragcore.contracts import Corpus, Generator, PassageStore, Retriever, Scorer
 from ragcore.embeddings.location import DEFAULT_GIB
 from ragcore.filters.expressions import faults_of
 from ragcore.prompts.settings import check_template
@@ -49,7 +49,8 @@ class AbstainConfig(ComponentConfig):
     answer: str = Field(
         default="unknown",
         min_length=1,
-        description="the answer that stands for: not in the passages",
+        description="the answer that stands for: not in the passages; no other answer begins with "
+        "its first token",
     )
     above: float = Field(
         default=0.9,
@@ -57,16 +58,28 @@ class AbstainConfig(ComponentConfig):
         le=1,
         description="abstain where that answer's own probability is above this",
     )
+    scorer: ComponentSpec[Scorer] | None = Field(
+        default=None,
+        description="tells whether a passage answers (capability answerability), in place of the "
+        "generator, which then need not know that answer; null asks the generator",
+    )
 
 
 class ConfidenceConfig(ComponentConfig):
-    """How log p(y|x) becomes the probability that the answer is right, and when that is too low."""
+    """How probable it is that an answer is right, and when that is too low."""
 
     slope: float | None = Field(
         default=None,
         allow_inf_nan=False,
-        description="the confidence is 1 / (1 + exp(-(slope · log p + intercept))); with null for "
-        "both it is p(y|x) itself",
+        description="the confidence is 1 / (1 + exp(-(slope · log p + answering · "
+        "log(1 - p(unknown)) + intercept))); with null for slope and intercept it is p(y|x) itself",
+    )
+    answering: float | None = Field(
+        default=None,
+        ge=0,
+        allow_inf_nan=False,
+        description="see slope: how much it counts that the passages may not answer, by "
+        "rag.abstain; null is 0",
     )
     intercept: float | None = Field(
         default=None, allow_inf_nan=False, description="see slope; set both or neither"
@@ -85,6 +98,11 @@ class ConfidenceConfig(ComponentConfig):
             raise ValueError(
                 f"{missing} is missing: set slope and intercept, as `ragcore calibrate` fits them, "
                 "or neither"
+            )
+        if self.answering is not None and self.slope is None:
+            raise ValueError(
+                "answering is set without slope and intercept: set all three, as `ragcore "
+                "calibrate` fits them, or none"
             )
         return self
 
@@ -255,6 +273,11 @@ class RagConfig(ComponentConfig):
         return self.marginalize == "none"
 
     @property
+    def abstains_by_scorer(self) -> bool:
+        """Whether a scorer tells which passages answer, and not the generator."""
+        return self.abstain is not None and self.abstain.scorer is not None
+
+    @property
     def marginal(self) -> Literal["token", "sequence"]:
         """The formula of log p(y|x); over a single prompt both formulas are the same."""
         return "token" if self.marginalize == "none" else self.marginalize
@@ -266,6 +289,16 @@ class RagConfig(ComponentConfig):
                 f"cite needs marginalize: none, and it is {self.marginalize}: a passage that is "
                 "read alone has no number to be named by, and the posterior says how much an "
                 "answer rests on it; leave cite out, or set marginalize to none"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _answering_needs_abstaining(self) -> Self:
+        answering = None if self.confidence is None else self.confidence.answering
+        if answering is not None and self.abstain is None:
+            raise ValueError(
+                "confidence.answering needs abstain, which p(unknown) is of: set abstain, or leave "
+                "answering out and fit the others again by `ragcore calibrate`"
             )
         return self
 

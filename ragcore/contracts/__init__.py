@@ -47,7 +47,7 @@ from ragcore.contracts.retriever import (
     VectorCache,
 )
 from ragcore.contracts.runner import Finished, Job, JobReport, PartReport, Runner, Worker
-from ragcore.contracts.scorer import Scorer
+from ragcore.contracts.scorer import AnswerabilityScorer, Scorer
 from ragcore.contracts.text_generator import (
     TIER_CONTRACTS,
     AnyGenerator,
@@ -87,6 +87,7 @@ from ragcore.tiers import Meter, Tier
 __all__ = [
     "ANY_LENGTH",
     "TIER_CONTRACTS",
+    "AnswerabilityScorer",
     "AnyGenerator",
     "CacheUser",
     "Capabilities",

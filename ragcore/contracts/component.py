@@ -11,6 +11,7 @@ __all__ = ["Capabilities", "Capability", "Component", "name_of", "remember_name"
 
 Capability = Literal[
     "add",
+    "answerability",
     "cache",
     "cite",
     "compact",
@@ -48,6 +49,8 @@ class Component(Protocol):
     The capabilities:
 
     - `add`: takes passages or vectors after the first build;
+    - `answerability`: a scorer that tells how probable a passage has no answer
+      (AnswerabilityScorer);
     - `cache`: a retriever that can take vectors of passages from the embedding cache (CacheUser);
     - `cite`: a generator with `together` that can ask for answers which name their passages;
     - `compact`: a retriever that can leave removed rows out of its files, and join their parts

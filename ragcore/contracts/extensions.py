@@ -23,6 +23,7 @@ from ragcore.contracts.retriever import (
     PassageReader,
     ScratchUser,
 )
+from ragcore.contracts.scorer import AnswerabilityScorer
 from ragcore.contracts.text_generator import StreamingGenerator
 from ragcore.contracts.tokenizer import TokenizedEncoder, TokenizedRetriever, TokenizerUser
 from ragcore.contracts.training import TrainableEncoder, TrainableGenerator, TrainableRetriever
@@ -31,6 +32,7 @@ __all__ = ["EXTENSIONS", "supports"]
 
 
 EXTENSIONS: Final[dict[type[Any], Capability]] = {
+    AnswerabilityScorer: "answerability",
     CacheUser: "cache",
     CompactingRetriever: "compact",
     DividedCorpus: "parts",

@@ -93,6 +93,15 @@ class PipelineCalibration:
         threshold = None if self.threshold is None else self.threshold.threshold
         return self.confidence.config.model_copy(update={"threshold": threshold or 0.0})
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What was fitted, as a pipeline's file has it: values by the keys of their settings."""
+        settings: dict[str, Any] = {"memory.temperature": self.temperature.fitted.temperature}
+        if self.config is not None:
+            # A pipeline that never abstains has no `answering`.
+            settings["rag.confidence"] = self.config.model_dump(exclude_none=True)
+        return settings
+
     def to_dict(self) -> dict[str, Any]:
         """Return all of it as plain JSON-ready values."""
         return asdict(self)

@@ -26,6 +26,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from ragcore.answering.answerability import answerability_of, log_unanswerable
 from ragcore.answering.choose import answerer_for
 from ragcore.answering.evidence import Retrieved
 from ragcore.answering.refusals import refuse_unscored
@@ -203,6 +204,10 @@ class _Table:
         self, rag: Rag, retrieved: Sequence[Retrieved], answers: Sequence[Sequence[str]]
     ) -> None:
         config, abstain = rag.config, rag.config.abstain
+        scorer = answerability_of(config)
+        if scorer is not None and (config.one_prompt or not config.k):
+            # No prior is conditioned there (answering/answerability.py).
+            abstain = scorer = None
         self._marginal: Marginal = config.marginal
         self._above = None if abstain is None else abstain.above
         targets = [list(dict.fromkeys(targets_of(rag.generator, texts))) for texts in answers]
@@ -211,11 +216,27 @@ class _Table:
         abstaining_rows: list[FloatArray] = []
         for begin in range(0, len(retrieved), config.batch_size):
             batch = slice(begin, begin + config.batch_size)
-            with_abstaining = [[*question_targets, *unknown] for question_targets in targets[batch]]
+            with_abstaining = [
+                # A scorer's abstaining answer is none of the generator's.
+                question_targets if scorer is not None else [*question_targets, *unknown]
+                for question_targets in targets[batch]
+            ]
             scored = target_scores(rag.generator, retrieved[batch], with_abstaining)
-            for question_targets, log_p in zip(targets[batch], scored, strict=True):
-                rows.extend(log_p[: len(question_targets)])
-                abstaining_rows.extend(log_p[len(question_targets) :])
+            judged: Sequence[FloatArray | None] = [None] * len(scored)
+            if scorer is not None:
+                judged = log_unanswerable(scorer, retrieved[batch])
+            for question_targets, log_p, of_scorer in zip(
+                targets[batch], scored, judged, strict=True
+            ):
+                # [max(k, 1), T]; of the scorer's number T is 1.
+                abstaining = list(log_p[len(question_targets) :])
+                if of_scorer is not None:
+                    abstaining = [of_scorer[:, None]]
+                rows.extend(
+                    abstaining[0] if target in unknown else row
+                    for target, row in zip(question_targets, log_p, strict=False)
+                )
+                abstaining_rows.extend(abstaining)
         self.owners = np.array(
             [number for number, question_targets in enumerate(targets) for _ in question_targets]
         )  # [N], the question of each answer

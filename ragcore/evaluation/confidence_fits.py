@@ -1,10 +1,12 @@
-"""Fit the confidence, log p(y|x) to the probability that the answer is right, and its threshold.
+"""Fit the confidence, the probability that an answer is right, and its threshold.
 
-The confidence is 1 / (1 + exp(-(slope · log p + intercept))). Its two numbers maximise the
-likelihood of which answers are right (Platt, 1999). As there, each of n right answers counts as
-right with probability (n + 1) / (n + 2), not 1, and each of n wrong ones with 1 / (n + 2), not 0.
-So the numbers are finite even where a threshold on log p separates right from wrong. The slope is
-never negative: an answer of higher p never gets a lower confidence, and the order stays that of p.
+The confidence is 1 / (1 + exp(-(slope · log p + answering · log(1 - p(unknown)) + intercept))); the
+second term is fitted where the pipeline abstains. The numbers maximise the likelihood of which
+answers are right (Platt, 1999). As there, each of n right answers counts as right with probability
+(n + 1) / (n + 2), not 1, and each of n wrong ones with 1 / (n + 2), not 0. So the numbers are
+finite even where a threshold separates right from wrong. Neither slope is ever negative: of two
+answers, one that is more probable and whose passages are more probable to answer never gets the
+lower confidence. Without the second term the order stays that of p.
 
 How good it is must be measured on other answers than it was fitted on: it is fitted five times on
 four fifths of the answers, and each time applied to the last fifth.
@@ -21,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from ragcore.answering.confidence import confidence_at
+from ragcore.answering.confidence import confidence_at, log_answering
 from ragcore.config import ConfidenceConfig
 from ragcore.errors import MetricError
 from ragcore.evaluation.confidence import (
@@ -53,7 +55,7 @@ __all__ = [
 ]
 
 LEAST_ANSWERS: Final = 20
-"""So many answers are needed to fit two numbers, and to test them on four of each five."""
+"""So many answers are needed to fit two or three numbers, and to test them by five folds."""
 
 _FOLDS: Final = 5
 _SEED: Final = 0
@@ -68,7 +70,7 @@ class ConfidenceFit:
 
     Attributes:
         slope: of the logit in log p; at least 0.
-        intercept: the logit where log p is 0.
+        intercept: the logit where log p is 0, and p(unknown) too.
         answers: how many answers it was fitted on; those by which the pipeline abstains are none.
         right: how many of them are right.
         ece_before: expected calibration error (Guo et al., 2017) of the pipeline's own confidence
@@ -76,6 +78,8 @@ class ConfidenceFit:
         ece: the same after the fit, by cross-validation.
         brier_before: mean squared difference of confidence and correctness (Brier, 1950), before.
         brier: the same after the fit, by cross-validation.
+        answering: slope of the logit in log(1 - p(unknown)); at least 0. None where the pipeline
+            never abstains.
     """
 
     slope: float
@@ -86,11 +90,14 @@ class ConfidenceFit:
     ece: float
     brier_before: float
     brier: float
+    answering: float | None = None
 
     @property
     def config(self) -> ConfidenceConfig:
         """The setting `rag.confidence`, which withholds no answer."""
-        return ConfidenceConfig(slope=self.slope, intercept=self.intercept)
+        return ConfidenceConfig(
+            slope=self.slope, answering=self.answering, intercept=self.intercept
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return all of it as plain JSON-ready values."""
@@ -156,13 +163,14 @@ def fit_confidence(before: Sequence[Prediction], after: Sequence[Prediction]) ->
     if reason is not None:
         raise MetricError(f"no confidence can be fitted: {reason}")
     answers = _judged_answers(after)
-    config = _fit(answers)
+    abstains = all(each.log_p_unknown is not None for each in answers)
+    config = _fit(answers, abstains=abstains)
     assert config.slope is not None
     assert config.intercept is not None
     held_out = [
         confident
         for rest, fold in _folds(answers)
-        for confident in with_confidences(fold, _fit(rest))
+        for confident in with_confidences(fold, _fit(rest, abstains=abstains))
     ]
     earlier = _judged_answers(before)
     return ConfidenceFit(
@@ -174,6 +182,7 @@ def fit_confidence(before: Sequence[Prediction], after: Sequence[Prediction]) ->
         ece=calibration_error(held_out),
         brier_before=brier_score(earlier),
         brier=brier_score(held_out),
+        answering=config.answering,
     )
 
 
@@ -199,7 +208,7 @@ def fit_threshold(
     judged = [each for each in predictions if each.correct is not None]
     count_given = wrong = 0
     for rest, fold in _folds(judged):
-        config = _fit(_judged_answers(rest))
+        config = _fit(_judged_answers(rest), abstains=confidence.answering is not None)
         lowest = _threshold(with_confidences(rest, config), target)
         fold_risk, fold_coverage = at_threshold(with_confidences(fold, config), lowest)
         answered = round(fold_coverage * len(fold))
@@ -226,7 +235,11 @@ def with_confidences(
     return [
         each
         if each.abstained or each.log_p is None
-        else replace(each, confidence=confidence_at(each.log_p, config), withheld=False)
+        else replace(
+            each,
+            confidence=confidence_at(each.log_p, config, each.log_p_unknown),
+            withheld=False,
+        )
         for each in predictions
     ]
 
@@ -243,8 +256,12 @@ def _threshold(confident: Sequence[Prediction], target: float) -> float | None:
     return middle if below[0] < middle <= lowest else lowest
 
 
-def _fit(answers: Sequence[Prediction]) -> ConfidenceConfig:
-    """Fit slope and intercept on answers that are known to be right or wrong.
+def _fit(answers: Sequence[Prediction], *, abstains: bool) -> ConfidenceConfig:
+    """Fit slopes and intercept on answers that are known to be right or wrong.
+
+    Args:
+        answers: at least one.
+        abstains: whether all have log p(unknown|x), so that `answering` is fitted too.
 
     Raises:
         MetricError: scipy is not installed.
@@ -253,29 +270,35 @@ def _fit(answers: Sequence[Prediction]) -> ConfidenceConfig:
         from scipy.optimize import minimize
     except ModuleNotFoundError as missing:
         raise MetricError(missing_package(missing, "eval")) from None
-    log_p = np.maximum([each.log_p or 0.0 for each in answers], _LEAST_LOG_P)  # [n]
+    columns = [np.maximum([each.log_p or 0.0 for each in answers], _LEAST_LOG_P)]  # [n]
+    if abstains:
+        columns.append(np.array([log_answering(each.log_p_unknown or 0.0) for each in answers]))
+    # The intercept's column is 1.
+    terms = np.stack([*columns, np.ones(len(answers))], axis=-1)  # [n, 2 or 3]
     right = np.array([bool(each.correct) for each in answers])  # [n]
     count = int(right.sum())
     targets = np.where(right, (count + 1) / (count + 2), 1 / (len(right) - count + 2))  # [n]
 
     def loss(numbers: Column) -> tuple[float, Column]:
-        """Compute the mean of -log likelihood, and its gradient, [2]."""
-        logits = numbers[0] * log_p + numbers[1]  # [n]
+        """Compute the mean of -log likelihood, and its gradient, as many as numbers."""
+        logits = terms @ numbers  # [n]
         losses = np.logaddexp(0.0, logits) - targets * logits  # [n]
         excess = np.exp(-np.logaddexp(0.0, -logits)) - targets  # [n], confidence less target
-        return float(losses.mean()), np.array([(excess * log_p).mean(), excess.mean()])
+        return float(losses.mean()), excess @ terms / len(terms)
 
     fitted = minimize(
         loss,
-        np.array([1.0, 0.0]),
+        np.array([*(1.0 for _ in columns), 0.0]),
         jac=True,
         method="L-BFGS-B",
-        bounds=[(0.0, None), (None, None)],
+        bounds=[*((0.0, None) for _ in columns), (None, None)],
         options={"ftol": 1e-14, "gtol": 1e-9},
     )
     # As they are written into a file.
-    slope, intercept = (float(f"{number:.{_DIGITS}g}") for number in fitted.x)
-    return ConfidenceConfig(slope=slope, intercept=intercept)
+    slope, *answering, intercept = (float(f"{number:.{_DIGITS}g}") for number in fitted.x)
+    return ConfidenceConfig(
+        slope=slope, answering=answering[0] if abstains else None, intercept=intercept
+    )
 
 
 def _folds(

@@ -91,6 +91,8 @@ class Prediction:
             asked for.
         confidence: as `Answer.confidence`; None without an answer, and for one without log p.
         withheld: whether `answer` is a best guess that is withheld for its low confidence.
+        log_p_unknown: log p(unknown|x), natural, with `rag.abstain`; None without it, and where it
+            is not known.
     """
 
     id: str
@@ -107,6 +109,7 @@ class Prediction:
     ranking: Ranking | None = None
     confidence: float | None = None
     withheld: bool = False
+    log_p_unknown: float | None = None
 
     @property
     def text(self) -> str:
@@ -289,4 +292,7 @@ def _prediction(
         ranking=ranking,
         confidence=None if answer is None else answer.confidence,
         withheld=answer is not None and answer.withheld,
+        log_p_unknown=None
+        if answer is None or answer.abstention is None
+        else answer.abstention.log_prob,
     )

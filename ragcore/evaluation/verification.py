@@ -15,10 +15,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from ragcore.answering.answerability import answerability_of
 from ragcore.answering.prompting import prompt_of
 from ragcore.answering.refusals import refuse_unscored
 from ragcore.answering.together import join, read_pairs
-from ragcore.contracts import AnyGenerator, Generator, gives_scores, steps_of
+from ragcore.contracts import (
+    AnswerabilityScorer,
+    AnyGenerator,
+    Generator,
+    gives_scores,
+    steps_of,
+)
 from ragcore.rag import Rag
 from ragcore.tiers import Meter
 from ragcore.types import Answer, Passage
@@ -123,22 +130,22 @@ def verify_answer(rag: Rag, question: str) -> Verification:
     with rag.memory.reading() as memory:
         temperature = memory.temperature
     generator, marginalize = rag.generator, rag.config.marginal
-    passages: list[Passage | None] = [evidence.passage for evidence in answer.evidence]
-    if rag.config.one_prompt and passages:
+    passages: list[Passage | None] = [evidence.passage for evidence in answer.evidence] or [None]
+    prior = _softmax([evidence.score / temperature for evidence in answer.evidence] or [0.0])
+    scorer = answerability_of(rag.config) if rag.config.k else None
+    by_scorer = scorer is not None and answer.abstains
+    if rag.config.one_prompt and answer.evidence and not by_scorer:
         # One context: p(y|x,z_1..k).
         passages = [join([evidence.passage for evidence in answer.evidence], cite=rag.config.cite)]
         prior = [1.0]
+    if scorer is not None and by_scorer:
+        # The abstaining answer is none of the generator's.
+        table = _table_of_scorer(scorer, question, passages)
     else:
-        passages = passages or [None]
-        prior = _softmax([evidence.score / temperature for evidence in answer.evidence] or [0.0])
-    if rag.config.abstain is not None:
-        unknown = rag.config.abstain.answer
         # The abstaining answer is scored over all passages, others over those that answer.
-        if not _is(generator, answer, unknown):
-            abstaining = _table(generator, question, passages, _target(generator, unknown))
-            prior = _prior_of_answering(prior, [math.fsum(row) for row in abstaining])
-    target = answer.candidates[0].text if gives_scores(generator) else answer.token_ids
-    table = _table(generator, question, passages, target)
+        prior = _conditioned(rag, scorer, answer, passages, prior)
+        target = answer.candidates[0].text if gives_scores(generator) else answer.token_ids
+        table = _table(generator, question, passages, target)
     log_prob, posterior = _marginal(marginalize, prior, table)
     return Verification(
         answer,
@@ -148,6 +155,25 @@ def verify_answer(rag: Rag, question: str) -> Verification:
             for passage, row, p, q in zip(passages, table, prior, posterior, strict=True)
         ),
     )
+
+
+def _conditioned(
+    rag: Rag,
+    scorer: AnswerabilityScorer | None,
+    answer: Answer,
+    passages: Sequence[Passage | None],
+    prior: list[float],
+) -> list[float]:
+    """Compute the prior of an answer that may be the abstaining one, which keeps its own."""
+    generator, question, abstain = rag.generator, answer.question, rag.config.abstain
+    if scorer is not None:
+        # A single prompt has a prior of 1 in any case.
+        table = [[0.0]] if len(prior) == 1 else _table_of_scorer(scorer, question, passages)
+    elif rag.config.abstains_by_scorer or abstain is None or _is(generator, answer, abstain.answer):
+        return prior
+    else:
+        table = _table(generator, question, passages, _target(generator, abstain.answer))
+    return _prior_of_answering(prior, [math.fsum(row) for row in table])
 
 
 def _target(generator: AnyGenerator, text: str) -> str | Sequence[int]:
@@ -175,6 +201,16 @@ def _table(
     if isinstance(target, str):
         return _table_of_text(generator, question, passages, target)
     return _table_of_ids(steps_of(generator, "verifying an answer"), question, passages, target)
+
+
+def _table_of_scorer(
+    scorer: AnswerabilityScorer, question: str, passages: Sequence[Passage | None]
+) -> _Table:
+    """Compute log p(unknown|x,z), [k][1], each passage scored on its own; 0 without a passage."""
+    return [
+        [0.0 if passage is None else float(scorer.log_unanswerable([question], [passage])[0])]
+        for passage in passages
+    ]
 
 
 def _table_of_text(

@@ -78,6 +78,7 @@ class AnswerTask:
         check_questions([question.question for question in self.asked.questions])
         generator = resources.generator(self.answering[0].pipeline)
         configs = [resources.config(each.pipeline).rag for each in self.answering]
+        resources.keep_scorers(configs)
         for config in configs:
             # Fails before anything is read.
             answerer_for(generator, config)

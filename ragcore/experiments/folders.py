@@ -74,7 +74,10 @@ def identity(
         questions: digests of the questions with their labels, by part.
         retrieval: whether there are no answers.
     """
-    specs = [config.memory.retriever, None if retrieval else config.generator]
+    specs: list[ComponentSpec[Any] | None] = [config.memory.retriever]
+    if not retrieval:
+        abstain = config.rag.abstain
+        specs += [config.generator, None if abstain is None else abstain.scorer]
     return {
         "settings": settings_of(config, retrieval=retrieval),
         "manifest": manifest,

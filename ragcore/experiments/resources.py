@@ -12,15 +12,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from ragcore.answering.answerability import answerability_of
 from ragcore.build import open_memory
-from ragcore.config import PipelineConfig, load_config
+from ragcore.config import PipelineConfig, RagConfig, load_config
 from ragcore.errors import ConfigError
 from ragcore.memory.memory import Memory
 from ragcore.memory.passages import Passages
 from ragcore.store.store import Store
 
 if TYPE_CHECKING:
-    from ragcore.contracts import Generator
+    from collections.abc import Sequence
+
+    from ragcore.contracts import AnswerabilityScorer, Generator
 
 __all__ = ["Pipeline", "Resources", "generator_key", "memory_key"]
 
@@ -63,6 +66,7 @@ class Resources:
         self._passages: dict[tuple[str, str | None], Passages] = {}
         self._opened = ExitStack()
         self._generator: tuple[str, Generator] | None = None
+        self._scorers: list[AnswerabilityScorer | None] = []
 
     def __enter__(self) -> Self:
         return self
@@ -71,6 +75,7 @@ class Resources:
         self.release_memories()
         self._opened.close()
         self._generator = None
+        self._scorers = []
 
     def config(self, pipeline: Pipeline) -> PipelineConfig:
         """Return the config of a pipeline, loaded once."""
@@ -120,6 +125,10 @@ class Resources:
             gc.collect()
             self._generator = key, config.generator.build()
         return self._generator[1]
+
+    def keep_scorers(self, configs: Sequence[RagConfig]) -> None:
+        """Load the scorers of `rag.abstain` of several systems, and release all others."""
+        self._scorers = [answerability_of(config) for config in configs]
 
     def release_memories(self) -> None:
         """Close all memories."""

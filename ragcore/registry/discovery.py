@@ -62,6 +62,7 @@ KNOWN_PACKAGES: Final[Mapping[tuple[str, str], str]] = {
     ("encoder", "openai-embeddings"): "ragcore-openai",
     ("encoder", "world-vectors"): "ragcore-world",
     ("retriever", "sparse"): "ragcore-transformers",
+    ("scorer", "answerability"): "ragcore-transformers",
     ("scorer", "cross-encoder"): "ragcore-transformers",
     ("scorer", "late-interaction"): "ragcore-transformers",
     ("generator", "bart"): "ragcore-transformers",

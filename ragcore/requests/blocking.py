@@ -16,6 +16,7 @@ from typing import Unpack
 
 from ragcore.answering.ablation import Without, without
 from ragcore.answering.answer_log import log_answer
+from ragcore.answering.answerability import answerability_of
 from ragcore.answering.choose import answerer_for
 from ragcore.answering.each import answer_each
 from ragcore.answering.evidence import sample_answers
@@ -59,6 +60,8 @@ class Requests:
         self.memory = memory
         self._generator = generator
         self._config = config
+        # Requests share the scorer of `rag.abstain`, which lives as long as it is referred to.
+        self._scorer = None if generator is None else answerability_of(config)
         if generator is not None:
             # What the generator cannot do is found before a question is asked.
             answerer_for(generator, config)

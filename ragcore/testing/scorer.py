@@ -1,7 +1,8 @@
 """The suite for scorers: one number for each pair, which depends on that pair alone.
 
 The suite does not know which passages fit a question, so it cannot detect reversed scores. The
-laws of many, long and odd pairs are in `scoring.py`.
+laws of many, long and odd pairs are in `scoring.py`, those of scorers that tell whether a passage
+answers in `answerability.py`.
 """
 
 from __future__ import annotations
@@ -14,14 +15,14 @@ from typing import Any
 
 import numpy as np
 
+from ragcore.testing.answerability import AnswerabilityLaws
 from ragcore.testing.manners import MannerLaws
-from ragcore.testing.scoring import ScoringLaws
 from ragcore.types import Passage
 
 __all__ = ["ScorerSuite"]
 
 
-class ScorerSuite(ScoringLaws, MannerLaws):
+class ScorerSuite(AnswerabilityLaws, MannerLaws):
     """Test a component against `ragcore.contracts.Scorer`.
 
     Attributes:

@@ -12,7 +12,7 @@ from ragcore.views.tables import plain_table
 if TYPE_CHECKING:
     from ragcore.evaluation.calibrating import PipelineCalibration
     from ragcore.evaluation.calibration import Calibration
-    from ragcore.evaluation.confidence_fits import ThresholdFit
+    from ragcore.evaluation.confidence_fits import ConfidenceFit, ThresholdFit
 
 __all__ = ["calibration_view", "pipeline_calibration_view", "settings_text"]
 
@@ -60,10 +60,7 @@ def pipeline_calibration_view(calibration: PipelineCalibration) -> RenderableTyp
             style="dim",
         )
     )
-    if not fit.slope:
-        lines.append(
-            Text("the confidence is the same for all: log p does not tell right answers from wrong")
-        )
+    lines += map(Text, _idle_terms(fit))
     if calibration.threshold is not None:
         lines.append(_threshold_text(calibration.threshold))
     return Group(*lines)
@@ -71,12 +68,23 @@ def pipeline_calibration_view(calibration: PipelineCalibration) -> RenderableTyp
 
 def settings_text(calibration: PipelineCalibration) -> str:
     """Return the settings as a pipeline's file has them."""
-    text = f"memory:\n  temperature: {calibration.temperature.fitted.temperature!r}"
-    config = calibration.config
-    if config is None:
+    settings = calibration.settings
+    text = f"memory:\n  temperature: {settings['memory.temperature']!r}"
+    confidence = settings.get("rag.confidence")
+    if confidence is None:
         return text
-    numbers = "".join(f"\n    {key}: {value!r}" for key, value in config.model_dump().items())
+    numbers = "".join(f"\n    {key}: {value!r}" for key, value in confidence.items())
     return f"{text}\nrag:\n  confidence:{numbers}"
+
+
+def _idle_terms(fit: ConfidenceFit) -> list[str]:
+    """Say which of the numbers that a confidence is made of tell nothing of correctness."""
+    if fit.slope:
+        return ["p(unknown) tells no more than log p"] if fit.answering == 0 else []
+    if fit.answering:
+        return ["log p tells no more than p(unknown)"]
+    what = "log p does" if fit.answering is None else "log p and p(unknown) do"
+    return [f"the confidence is the same for all: {what} not tell right answers from wrong"]
 
 
 def _threshold_text(fit: ThresholdFit) -> Text:

@@ -18,7 +18,7 @@ from ragcore.questions import LabelledQuestion
 from ragcore.rag import Rag
 from ragcore.store.store import Store
 from ragcore.types import Passage
-from tests.helpers.table_generator import TableGenerator
+from tests.helpers.table_generator import TableGenerator, by_definition
 from tests.helpers.word_encoder import dense_part
 
 QUESTIONS = [f"who rules {name}" for name in ("chad", "mali", "peru", "oman")]
@@ -59,6 +59,82 @@ def test_an_impossible_answer_has_the_confidence_of_its_limit():
     assert confidence_at(-math.inf, ConfidenceConfig(slope=2.0, intercept=1.0)) == 0
     assert confidence_at(-math.inf, ConfidenceConfig(slope=0.0, intercept=0.0)) == 0.5
     assert confidence_at(-math.inf, None) == 0
+
+
+log_probs = st.floats(max_value=0.0, allow_nan=False)
+
+
+@given(
+    lower=st.tuples(log_probs, log_probs),
+    higher=st.tuples(log_probs, log_probs),
+    slope=st.floats(0, 100),
+    answering=st.floats(0, 100),
+    intercept=st.floats(-100, 100),
+)
+def test_confidence_rises_with_p_and_with_the_passages_answering(
+    lower, higher, slope, answering, intercept
+):
+    fitted = ConfidenceConfig(slope=slope, answering=answering, intercept=intercept)
+    less, more = (
+        confidence_at(combine(p), fitted, unknown)
+        for combine, p, unknown in (
+            (min, (lower[0], higher[0]), max(lower[1], higher[1])),
+            (max, (lower[0], higher[0]), min(lower[1], higher[1])),
+        )
+    )
+    assert 0 <= less <= more <= 1
+
+
+@pytest.mark.parametrize("p_unknown", [0.0, 0.25, 0.9, 1.0])
+def test_the_second_slope_is_of_the_log_of_how_probable_the_passages_answer(p_unknown):
+    fitted = ConfidenceConfig(slope=1.5, answering=2.0, intercept=0.5)
+    log_p_unknown = math.log(p_unknown) if p_unknown else -math.inf
+    # What single precision cannot tell from 1 is not taken for 1.
+    odds = math.exp(0.5) * 0.3**1.5 * max(1 - p_unknown, 2**-24) ** 2
+    confidence = confidence_at(math.log(0.3), fitted, log_p_unknown)
+    assert confidence == pytest.approx(odds / (1 + odds))
+
+
+def test_where_nothing_is_known_of_abstaining_the_second_slope_has_no_effect():
+    both = ConfidenceConfig(slope=1.5, answering=2.0, intercept=0.5)
+    one = ConfidenceConfig(slope=1.5, intercept=0.5)
+    assert confidence_at(-1.0, both) == confidence_at(-1.0, one)
+    assert confidence_at(-1.0, one, math.log(0.5)) == confidence_at(-1.0, one)
+
+
+@pytest.mark.parametrize("marginalize", ["token", "sequence", "none"])
+def test_an_answer_is_less_confident_the_less_its_passages_answer(marginalize, store):
+    fitted = {"slope": 1.0, "answering": 3.0, "intercept": 0.5}
+    rag = make(
+        store,
+        marginalize=marginalize,
+        abstain={"answer": "b", "above": 1},
+        confidence=fitted,
+    )
+    for answer in rag.answer(QUESTIONS):
+        unknown = answer.abstention.log_prob
+        expected = confidence_at(answer.log_prob, ConfidenceConfig(**fitted), unknown)
+        assert answer.confidence == expected
+        assert expected < confidence_at(answer.log_prob, ConfidenceConfig(**fitted))
+
+
+def test_a_winner_without_some_passages_knows_how_probable_the_others_abstain(store):
+    fitted = {"slope": 1.0, "answering": 3.0, "intercept": 0.5}
+    config = {"abstain": {"answer": "b", "above": 1}, "confidence": fitted}
+    rag = make(store, **config)
+    answer = rag.answer(QUESTIONS[0])[0]
+    left_out, kept = (each.passage for each in answer.evidence)
+    winner = rag.without(answer, left_out.id).winner
+    # As an answer read from the other passage alone.
+    generator = TableGenerator(TableGenerator.Config(seed=3))
+    p_unknown, _ = by_definition(
+        generator, [f"{answer.question}|{kept.text}"], [1.0], generator.encode_answers(["b"])[0]
+    )
+    assert winner.abstention.log_prob == pytest.approx(math.log(p_unknown), abs=1e-5)
+    assert winner.abstention.priors == (1.0,)
+    assert winner.confidence == pytest.approx(
+        confidence_at(winner.log_prob, ConfidenceConfig(**fitted), math.log(p_unknown)), abs=1e-5
+    )
 
 
 def test_without_a_fit_the_confidence_is_p(store):
@@ -132,3 +208,14 @@ def test_the_slope_needs_the_intercept():
         ConfidenceConfig(slope=1.0)
     with pytest.raises(ValueError, match="slope is missing"):
         ConfidenceConfig(intercept=1.0)
+
+
+def test_the_second_slope_needs_the_first_and_a_pipeline_that_abstains():
+    with pytest.raises(ValueError, match="answering is set without slope and intercept"):
+        ConfidenceConfig(answering=1.0)
+    with pytest.raises(ValueError, match="answering"):
+        ConfidenceConfig(slope=1.0, answering=-0.1, intercept=1.0)
+    fitted = {"slope": 1.0, "answering": 1.0, "intercept": 1.0}
+    with pytest.raises(ValueError, match=r"confidence\.answering needs abstain"):
+        RagConfig(confidence=fitted)
+    assert RagConfig(confidence=fitted, abstain={}).confidence == ConfidenceConfig(**fitted)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from ragcore.answering.confidence import confidence_at
 from ragcore.cli import main
 from ragcore.config import load_config
 from tests.cli.test_memory import GENERATORS, PIPELINE, built, pipeline  # noqa: F401
@@ -70,7 +71,7 @@ def test_what_is_fitted_is_shown_and_written_and_withholds(
     assert config.memory.temperature == row["temperature"]["fitted"]["temperature"]
     fitted = {"slope": row["confidence"]["slope"], "intercept": row["confidence"]["intercept"]}
     assert config.rag.confidence is not None
-    assert config.rag.confidence.model_dump() == {
+    assert config.rag.confidence.model_dump(exclude_none=True) == {
         **fitted,
         "threshold": row["threshold"]["threshold"],
     }
@@ -86,6 +87,35 @@ def test_what_is_fitted_is_shown_and_written_and_withholds(
     assert "not sure enough to answer" in shown
     assert f"best guess: {withheld[0]['text']}" in shown
     assert f"confidence {withheld[0]['confidence']:.2f}" in shown
+
+
+def test_where_the_pipeline_abstains_the_second_slope_is_written_too(
+    built: Path,  # noqa: F811
+    questions: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    text = built.read_text(encoding="utf-8")
+    abstaining = text.replace("{k: 2,", "{k: 2, abstain: {answer: c, above: 1},")
+    built.write_text(abstaining, encoding="utf-8")
+    row = json.loads(run(capsys, "calibrate", built, questions, "--json"))
+    out = run(capsys, "calibrate", built, questions, "--write")
+    fitted = {name: row["confidence"][name] for name in ("slope", "answering", "intercept")}
+    assert fitted["answering"] >= 0
+    numbers = "".join(f"    {name}: {value!r}\n" for name, value in fitted.items())
+    assert f"rag:\n  confidence:\n{numbers}    threshold: 0.0\n" in out
+    config = load_config(built).rag.confidence
+    assert config is not None
+    assert config.model_dump() == {**fitted, "threshold": 0}
+    answer = json.loads(run(capsys, "ask", built, "word1", "--json"))
+    assert answer["confidence"] == pytest.approx(
+        confidence_at(answer["log_prob"], config, answer["abstention"]["log_prob"])
+    )
+    plain = [f"rag.{name}=null" for name in ("abstain", "confidence")]
+    row = json.loads(run(capsys, "calibrate", built, questions, *plain, "--json"))
+    assert row["confidence"]["answering"] is None
+    assert "answering" not in run(capsys, "calibrate", built, questions, *plain)
+    assert main(["calibrate", str(built), str(questions), "rag.abstain=null"]) == 2
+    assert "confidence.answering needs abstain" in capsys.readouterr().err
 
 
 def test_what_cannot_be_fitted_is_said(

@@ -106,7 +106,7 @@ def test_a_file_that_cannot_be_changed_without_risk_stays(section, settings, mes
 
 FITTED = ConfidenceConfig(slope=1.5, intercept=-1e-05, threshold=0.25)
 WRITTEN = "{slope: 1.5, intercept: -1.0e-05, threshold: 0.25}"
-CALIBRATED = {"memory.temperature": 0.25, "rag.confidence": FITTED.model_dump()}
+CALIBRATED = {"memory.temperature": 0.25, "rag.confidence": FITTED.model_dump(exclude_none=True)}
 
 
 @pytest.mark.parametrize(

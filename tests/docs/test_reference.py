@@ -85,7 +85,7 @@ COMPONENTS: Final = {
         "world-factbook",
     ],
     "retriever": ["bm25", "dense", "hybrid", "rerank", "sparse", "with-metadata"],
-    "scorer": ["cross-encoder", "late-interaction", "query-likelihood"],
+    "scorer": ["answerability", "cross-encoder", "late-interaction", "query-likelihood"],
     "encoder": ["dpr", "openai-embeddings", "sentence-transformers", "static", "world-vectors"],
     "index": ["exact", "faiss", "hnswlib", "milvus", "pgvector"],
     "passages": ["postgres"],

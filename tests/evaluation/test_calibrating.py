@@ -10,6 +10,8 @@ from ragcore.config import RagConfig
 from ragcore.errors import MetricError, QuestionError
 from ragcore.evaluation.calibrating import calibrate_pipeline, passages_of_mass
 from ragcore.evaluation.calibration import calibrate
+from ragcore.evaluation.confidence_fits import with_confidences
+from ragcore.evaluation.prediction import make_predictions
 from ragcore.questions import LabelledQuestion
 from ragcore.rag import Rag
 from ragcore.store.store import Store
@@ -80,6 +82,34 @@ def test_what_is_fitted_is_what_the_pipeline_then_does(store, asked):
         sum(passages_of_mass(result.prior, 0.999) for result in found) / COUNT
     )
     assert calibration.before.exact_match == pytest.approx(2 / 3)
+
+
+def test_where_the_pipeline_abstains_the_confidence_counts_how_probable_that_is(store, asked):
+    abstain = {"answer": "c", "above": 1}
+    calibration = calibrate_pipeline(make(store, abstain=abstain), asked)
+    fit = calibration.confidence
+    assert fit is not None
+    assert fit.answering is not None
+    assert fit.answering >= 0
+    assert calibration.settings["rag.confidence"] == {
+        "slope": fit.slope,
+        "answering": fit.answering,
+        "intercept": fit.intercept,
+        "threshold": 0.0,
+    }
+    assert calibration.to_dict()["confidence"]["answering"] == fit.answering
+    fitted = calibration.temperature.fitted.temperature
+    rag = make(store, fitted, abstain=abstain, confidence=calibration.config)
+    answers = rag.answer([each.question for each in asked])
+    predictions = make_predictions(asked, answers)
+    assert [each.log_p_unknown for each in predictions] == [
+        answer.abstention.log_prob for answer in answers
+    ]
+    assert with_confidences(predictions, fit.config) == predictions
+    plain = calibrate_pipeline(make(store), asked)
+    assert plain.confidence is not None
+    assert plain.confidence.answering is None
+    assert "answering" not in plain.settings["rag.confidence"]
 
 
 def test_a_confidence_that_the_pipeline_has_is_what_was_before(store, asked):

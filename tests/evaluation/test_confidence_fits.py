@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -24,7 +25,13 @@ from ragcore.evaluation.confidence_fits import (
 from ragcore.evaluation.prediction import Prediction
 
 
-def prediction(log_prob: float, correct: bool | None, *, abstained: bool = False) -> Prediction:
+def prediction(
+    log_prob: float,
+    correct: bool | None,
+    *,
+    abstained: bool = False,
+    log_p_unknown: float | None = None,
+) -> Prediction:
     return Prediction(
         id="q",
         question="q",
@@ -37,6 +44,7 @@ def prediction(log_prob: float, correct: bool | None, *, abstained: bool = False
         passages=(),
         abstained=abstained,
         confidence=math.exp(log_prob),
+        log_p_unknown=log_p_unknown,
     )
 
 
@@ -48,6 +56,20 @@ def drawn(count: int, slope: float, intercept: float, seed: int = 0) -> list[Pre
     return [prediction(each, rng.random() < confidence_at(each, known)) for each in log_probs]
 
 
+def drawn_abstaining(count: int, known: ConfidenceConfig, seed: int = 0) -> list[Prediction]:
+    """Draw answers of a pipeline that abstains, right with the probability of a confidence."""
+    rng = random.Random(seed)
+    pairs = [(-3 * rng.random(), math.log(rng.random())) for _ in range(count)]
+    return [
+        prediction(
+            log_prob,
+            rng.random() < confidence_at(log_prob, known, unknown),
+            log_p_unknown=unknown,
+        )
+        for log_prob, unknown in pairs
+    ]
+
+
 def smoothed_loss(predictions: list[Prediction], config: ConfidenceConfig) -> float:
     """Compute -log likelihood with Platt's targets, by the definition."""
     right = sum(bool(each.correct) for each in predictions)
@@ -55,7 +77,7 @@ def smoothed_loss(predictions: list[Prediction], config: ConfidenceConfig) -> fl
     total = 0.0
     for each in predictions:
         target = (right + 1) / (right + 2) if each.correct else 1 / (wrong + 2)
-        confidence = confidence_at(each.log_p, config)
+        confidence = confidence_at(each.log_p, config, each.log_p_unknown)
         total -= target * math.log(confidence) + (1 - target) * math.log(1 - confidence)
     return total
 
@@ -74,6 +96,66 @@ def test_no_numbers_near_the_fitted_ones_are_likelier(slope, intercept, seed, st
     fit = fit_confidence(answers, answers)
     near = ConfidenceConfig(slope=max(0.0, fit.slope + step[0]), intercept=fit.intercept + step[1])
     assert smoothed_loss(answers, fit.config) <= smoothed_loss(answers, near) + 1e-6
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    slope=st.floats(0, 3),
+    answering=st.floats(0, 3),
+    intercept=st.floats(-1, 4),
+    seed=st.integers(0, 1000),
+    step=st.tuples(*[st.floats(-0.1, 0.1)] * 3),
+)
+def test_where_the_pipeline_abstains_no_three_numbers_nearby_are_likelier(
+    slope, answering, intercept, seed, step
+):
+    known = ConfidenceConfig(slope=slope, answering=answering, intercept=intercept)
+    answers = drawn_abstaining(60, known, seed)
+    if obstacle(answers):
+        return
+    fit = fit_confidence(answers, answers)
+    assert fit.answering is not None
+    near = ConfidenceConfig(
+        slope=max(0.0, fit.slope + step[0]),
+        answering=max(0.0, fit.answering + step[1]),
+        intercept=fit.intercept + step[2],
+    )
+    assert smoothed_loss(answers, fit.config) <= smoothed_loss(answers, near) + 1e-6
+
+
+def test_both_slopes_that_answers_were_drawn_by_are_found_again():
+    known = ConfidenceConfig(slope=2.0, answering=1.5, intercept=3.0)
+    answers = drawn_abstaining(20_000, known)
+    fit = fit_confidence(answers, answers)
+    assert (fit.slope, fit.answering, fit.intercept) == pytest.approx((2.0, 1.5, 3.0), abs=0.2)
+    assert fit.ece < 0.01 < fit.ece_before
+
+
+def test_where_p_unknown_alone_tells_right_from_wrong_it_alone_counts():
+    # log p is the same for right and wrong ones.
+    answers = [
+        prediction(-0.1 * (n % 5), n % 3 != 0, log_p_unknown=math.log(0.8 if n % 3 == 0 else 0.2))
+        for n in range(60)
+    ]
+    fit = fit_confidence(answers, answers)
+    assert fit.answering is not None
+    assert fit.answering > 1
+    assert fit.slope == pytest.approx(0, abs=0.05)
+    confident = with_confidences(answers, fit.config)
+    assert min(each.confidence for each in confident if each.correct) > 0.9
+    assert max(each.confidence for each in confident if not each.correct) < 0.1
+    alone = fit_confidence(answers, [replace(each, log_p_unknown=None) for each in answers])
+    assert alone.answering is None
+    assert fit.brier < alone.brier / 10
+    threshold = fit_threshold(answers, fit.config, 0.0)
+    assert (threshold.held_out_risk, threshold.held_out_coverage) == (0, pytest.approx(2 / 3))
+
+
+def test_passages_that_answer_more_surely_never_lower_the_confidence():
+    # The surer the pipeline is that passages do not answer, the more often it is right.
+    answers = [prediction(-0.1, n > 15, log_p_unknown=math.log((n + 1) / 40)) for n in range(30)]
+    fit = fit_confidence(answers, answers)
+    assert fit.answering == 0
 
 
 def test_the_confidence_that_answers_were_drawn_by_is_found_again():

@@ -26,6 +26,7 @@ from tests.helpers.tokenized_parts import TextsByTokens, TokenizedWords
 from tests.helpers.trained_parts import Letters, TrainedWords
 from tests.helpers.word_encoder import NumpyWordEncoder, WordEncoder, dense_part
 from tests.testing import (
+    mutants_answerability,
     mutants_corpus,
     mutants_documents,
     mutants_encoder,
@@ -42,6 +43,7 @@ from tests.testing import (
     mutants_tokenizer,
     mutants_training,
 )
+from tests.testing.mutants_answerability import Answering
 from tests.testing.mutants_corpus import Counted
 from tests.testing.mutants_documents import Chapters
 from tests.testing.mutants_generator import Table
@@ -79,6 +81,7 @@ RIGHT: Final = [
     (TokenizedEncoders, TokenizedWords),
     (CorpusSuite, TextsByTokens),
     (ScorerSuite, Common),
+    (ScorerSuite, Answering),
     (Generators, Table),
     (Generators, ComponentSpec("generator", "table", Table, Table.Config(sharpness=40))),
     (Generators, Letters),
@@ -106,6 +109,7 @@ WRONG: Final = [
         (TokenizedEncoders, mutants_tokenizer, TokenizedWords),
         (CorpusSuite, mutants_tokenizer, TextsByTokens),
         (ScorerSuite, mutants_scorer, Common),
+        (ScorerSuite, mutants_answerability, Answering),
         (Generators, mutants_generator, Table),
         (Generators, mutants_reads, Table),
         (Generators, mutants_training, Letters),

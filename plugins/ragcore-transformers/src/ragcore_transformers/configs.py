@@ -15,6 +15,7 @@ from ragcore.prompts.settings import PromptConfig, check_template
 from ragcore.registry.components import ComponentConfig, ConfigPath, ModelName
 
 __all__ = [
+    "AnswerabilityConfig",
     "CausalConfig",
     "CrossEncoderConfig",
     "DprConfig",
@@ -157,6 +158,28 @@ class ExtractiveConfig(PlacementConfig):
         description="of the weights; float16 is for a GPU and int8 for a CPU, and neither can be "
         "trained; auto is bfloat16 "
         "where that is faster and computes the same. Log-probabilities are always float32",
+    )
+    batch_size: int = Field(16, gt=0, description="pairs in one run of the encoder")
+
+
+class AnswerabilityConfig(PlacementConfig):
+    """Settings of `{use: answerability}`."""
+
+    model: ModelName = Field(
+        description="a model for extractive question answering that was trained on questions "
+        "without an answer, too: a folder, a name on a hub, or one that a plugin ships"
+    )
+    title: bool = Field(True, description="whether a passage is read as `title / text`")
+    longest: int = Field(30, gt=0, description="the most tokens of an answer")
+    max_input_tokens: int | None = Field(
+        None,
+        gt=0,
+        description="a longer passage is cut; null for the model's limit, at most 4096",
+    )
+    dtype: Literal["float32", "bfloat16", "float16", "int8", "auto"] = Field(
+        "float32",
+        description="of the weights; float16 is for a GPU and int8 for a CPU; auto is bfloat16 "
+        "where that is faster and computes the same",
     )
     batch_size: int = Field(16, gt=0, description="pairs in one run of the encoder")
 

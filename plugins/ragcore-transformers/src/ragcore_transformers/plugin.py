@@ -64,8 +64,12 @@ def ragcore_retrievers() -> Components:
 
 @hookimpl
 def ragcore_scorers() -> Components:
-    """Name the scorers: one reads question and passage together, one compares their tokens."""
+    """Name the scorers: of question and passage together, by their tokens, and of answers."""
     return {
+        "answerability": Target(
+            "ragcore_transformers.answerability:Answerability",
+            config=f"{_CONFIGS}:AnswerabilityConfig",
+        ),
         "late-interaction": Target(
             "ragcore_transformers.late_interaction:LateInteraction",
             config=f"{_CONFIGS}:LateInteractionConfig",
