@@ -6,7 +6,7 @@
 Prints for each figure its value with a 95 % interval, the number of questions, the percentage of
 them that had a right answer in what was read, and what it should reach. Without `--pipeline` it is
 the demo's own file. Overrides come last: `generator.dtype=float32`. Memories are built once, in
-`work/world`.
+`work/world`; world_rows/memories.py says which.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from data import DATA
 from lab import WORK
 from world_rows.asking import Asking
 from world_rows.figures import Figure
+from world_rows.memories import EDITIONS
 from world_rows.rows import READER_ROWS, ROWS
 
 
@@ -33,6 +34,13 @@ def main() -> int:
     parser.add_argument(
         "--reader-only", action="store_true", help="read the right passages, without a search"
     )
+    parser.add_argument(
+        "--factbooks",
+        nargs="+",
+        choices=list(EDITIONS),
+        default=list(EDITIONS),
+        help="which memories of the Factbook several rows ask: their vectors take a while",
+    )
     parser.add_argument("--limit", type=int, default=400, help="the most questions of a figure")
     parser.add_argument("--json", type=Path, help="write figures and answers here")
     parser.add_argument("overrides", nargs="*", help="such as generator.dtype=float32")
@@ -42,7 +50,7 @@ def main() -> int:
         return 0
     rows = {**ROWS, **READER_ROWS}
     chosen = arguments.rows or list(READER_ROWS if arguments.reader_only else ROWS)
-    print(f"{'row':14} {'figure':50} {'value':>7}  {'95 %':16} {'n':>5}  found  to reach")
+    print(f"{'row':14} {'figure':58} {'value':>7}  {'95 %':16} {'n':>5}  found  to reach")
     figures: list[Figure] = []
     with (
         as_file(files("ragcore_world") / "world.yaml") as demo,
@@ -52,6 +60,7 @@ def main() -> int:
             arguments.data,
             arguments.work,
             arguments.limit,
+            arguments.factbooks,
         ) as asking,
     ):
         for name in chosen:

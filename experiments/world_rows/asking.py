@@ -24,7 +24,7 @@ from ragcore.config import RagConfig
 from ragcore.questions.matching import exact_match, holds_answer, normalize
 from ragcore.types import Passage
 from world_rows.figures import Asked, Judged
-from world_rows.memories import Memories, rows
+from world_rows.memories import EDITIONS, Memories, rows
 
 __all__ = ["Asking", "against", "every", "holds_pattern", "without_right_ones"]
 
@@ -44,10 +44,27 @@ class Asking:
     """A pipeline with the memories of the table; a context manager that closes what it loaded."""
 
     def __init__(
-        self, pipeline: Path, overrides: Sequence[str], data: Path, work: Path, limit: int
+        self,
+        pipeline: Path,
+        overrides: Sequence[str],
+        data: Path,
+        work: Path,
+        limit: int,
+        factbooks: Sequence[str] = tuple(EDITIONS),
     ) -> None:
+        """Prepare; a memory is built, and the pipeline loaded, when the first question needs it.
+
+        Args:
+            pipeline: the file.
+            overrides: changes to it.
+            data: the folder of development data.
+            work: where memories are built.
+            limit: the most questions of a figure.
+            factbooks: those memories of the Factbook that rows over several of them ask.
+        """
         self.data = data
         self.limit = limit
+        self.factbooks = tuple(factbooks)
         self._pipeline = pipeline
         self._memories = Memories(pipeline, overrides, data, work)
         self._rags: dict[tuple[str, tuple[str, ...]], ragcore.Rag] = {}

@@ -127,13 +127,14 @@ class Figure:
     Attributes:
         row: the row's name.
         name: what is counted.
-        value: the figure; shares in per cent.
+        value: the figure.
         low: lower end of the 95 % interval; NaN where there is none.
         high: its upper end.
         n: the number of questions.
         target: what it should reach; None where nothing is asked of it.
         found: of the same questions, the percentage that had a right answer in what was read.
         answers: those that it was computed of.
+        in_percent: whether value and interval are.
     """
 
     row: str
@@ -145,17 +146,18 @@ class Figure:
     target: Target | None = None
     found: float = nan
     answers: tuple[Judged, ...] = field(default=(), repr=False)
+    in_percent: bool = True
 
     def line(self) -> str:
         """Format the figure for a terminal."""
-        digits = 3 if abs(self.value) < 1 and not float(self.value).is_integer() else 1
+        digits = 1 if self.in_percent else 3
         interval = "" if isnan(self.low) else f"{self.low:.{digits}f} to {self.high:.{digits}f}"
         mark = ""
         if self.target is not None:
             mark = f"{self.target}{'  reached' if self.target.reached(self.value) else ''}"
         found = "" if isnan(self.found) else f"{self.found:.0f}"
         return (
-            f"{self.row:14} {self.name:50} {self.value:7.{digits}f}  {interval:16} "
+            f"{self.row:14} {self.name:58} {self.value:7.{digits}f}  {interval:16} "
             f"{self.n:5}  {found:>5}  {mark}"
         )
 
@@ -218,9 +220,11 @@ def statistic(
     """Compute any figure of answers, with a bootstrapped interval."""
     answers = tuple(judged)
     if not answers:
-        return Figure(row, name, nan, nan, nan, 0, target)
+        return Figure(row, name, nan, nan, nan, 0, target, in_percent=False)
     low, high = _interval(answers, compute)
-    return Figure(row, name, compute(answers), low, high, len(answers), target, nan, answers)
+    return Figure(
+        row, name, compute(answers), low, high, len(answers), target, nan, answers, in_percent=False
+    )
 
 
 def auroc(

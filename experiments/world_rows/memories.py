@@ -6,8 +6,9 @@
     squad     the 2,067 paragraphs of SQuAD's development set
     openqa    13,751 passages of Wikipedia
 
-A store's folder is named after the pipeline's retriever too, so that pipelines with different ones
-share nothing. What is in the folder is not built again: delete it after a change of the corpus.
+A store's folder is named after the pipeline's retriever and corpus too, so that pipelines with
+different ones share nothing. What is in the folder is not built again: delete it after a change of
+code that makes passages or vectors.
 """
 
 from __future__ import annotations
@@ -38,7 +39,8 @@ EDITIONS: Final = {
 """The versions of the memories that have several."""
 
 CUT_WORDS: Final = 60
-_FIELD: Final = re.compile(r"(?:^|(?<=[.;] ))([A-Z][A-Za-z ,()'/-]{2,60}): ")
+_FIELD: Final = re.compile(r"(?:^|(?<=[.;] ))([A-Z](?=[^:]*[a-z])[A-Za-z ,()'/-]{2,60}): ")
+"""At the end of a sentence; "FAX:" is no field."""
 _COMMON: Final = 20
 """In so many countries a name before a colon is that of a field."""
 
@@ -57,8 +59,12 @@ class Memories:
         self._overrides = list(overrides)
         self._data = data
         self._work = work
-        retriever = load_config(pipeline, self._overrides).memory.retriever
-        described = json.dumps(retriever.to_dict(), sort_keys=True, default=str)
+        memory = load_config(pipeline, self._overrides).memory
+        corpus = {} if memory.corpus is None else memory.corpus.to_dict()
+        # Other settings of the demo's corpus are kept; the edition is each version's own.
+        self._is_demo = corpus.get("use") == "world-factbook"
+        settings = [memory.retriever.to_dict(), {**corpus, "edition": None}]
+        described = json.dumps(settings, sort_keys=True, default=str)
         self._digest = hashlib.sha256(described.encode()).hexdigest()[:8]
 
     def overrides(self, name: str) -> list[str]:
@@ -77,6 +83,8 @@ class Memories:
 
     def _corpus(self, name: str, version: str) -> list[str]:
         if name == "world":
+            if self._is_demo:
+                return [f"memory.corpus.edition={version}"]
             return [f"memory.corpus={{use: world-factbook, edition: {version}}}"]
         path = self._work / "passages" / f"{name}-{version}.jsonl"
         if not path.exists():

@@ -33,9 +33,8 @@ from world_rows.questions import (
     year_questions,
 )
 
-__all__ = ["READER_ROWS", "ROWS"]
+__all__ = ["READER_ROWS", "ROWS", "check"]
 
-FACTBOOKS: Final = ("shared", "cut", "world")
 NOW: Final = "2026-01"
 """The edition of the demo."""
 WORDED: Final = (("world", NOW), ("shared", "2018-12"))
@@ -49,7 +48,7 @@ _FACTS: Final = Target("≥", 92)
 
 def hot_swap(asking: Asking) -> Iterator[Figure]:
     """Ask for offices whose holder changed, with the memories of both dates, by RAG-Sequence."""
-    for memory in FACTBOOKS:
+    for memory in asking.factbooks:
         for old, new in (("2016-11", "2018-12"), ("2016-11", "2026-02")):
             offices = every(changed_offices(asking.data, old, new), asking.limit)
             by_edition = {old: [a for a, _, _ in offices], new: [b for _, b, _ in offices]}
@@ -77,12 +76,12 @@ def hot_swap(asking: Asking) -> Iterator[Figure]:
 
 def leaders(asking: Asking) -> Iterator[Figure]:
     """Ask for the office holders of held-out countries."""
-    yield from _by_edition(asking, "leaders", FactbookQuestions.leaders, _LEADERS, FACTBOOKS)
+    yield from _by_edition(asking, "leaders", FactbookQuestions.leaders, _LEADERS)
 
 
 def facts(asking: Asking) -> Iterator[Figure]:
     """Ask for facts of held-out countries; the older editions of `world` have those of 2026."""
-    yield from _by_edition(asking, "facts", FactbookQuestions.facts, _FACTS, FACTBOOKS)
+    yield from _by_edition(asking, "facts", FactbookQuestions.facts, _FACTS)
 
 
 def wordings(asking: Asking) -> Iterator[Figure]:
@@ -160,7 +159,7 @@ def open_domain(asking: Asking) -> Iterator[Figure]:
 def confidence(asking: Asking) -> Iterator[Figure]:
     """Compare confidence with being right, on leaders and facts of held-out countries."""
     both: list[Judged] = []
-    for memory, version in WORDED:
+    for memory, version in _worded_memories(asking):
         questions = FactbookQuestions(asking.data, _edition(version))
         for asked in (questions.leaders(), questions.facts()):
             both += asking.ask(memory, version, every(asked, asking.limit))
@@ -175,7 +174,7 @@ def confidence(asking: Asking) -> Iterator[Figure]:
 def natural(asking: Asking) -> Iterator[Figure]:
     """Ask questions as people do; each is useful, rightly unknown, wrong or empty."""
     listed = natural_questions()
-    _check(listed)
+    check(listed)
     answers = asking.ask("world", NOW, [asked for asked, _ in listed])
     row = "natural"
     yield share(row, "useful or rightly unknown", answers, _useful, Target("≥", 70))
@@ -240,9 +239,8 @@ def _by_edition(
     row: str,
     make: Callable[[FactbookQuestions], list[Asked]],
     target: Target,
-    memories: Sequence[str],
 ) -> Iterator[Figure]:
-    for memory in memories:
+    for memory in asking.factbooks:
         pooled: list[Judged] = []
         # Only the leaders of the older editions in ragcore-world are of their time.
         editions = EDITIONS[memory] if memory != "world" or row == "leaders" else (NOW,)
@@ -261,11 +259,15 @@ def _worded(
     row: str,
     kinds: Sequence[tuple[str, Callable[[FactbookQuestions], list[Asked]], int]],
 ) -> Iterator[Figure]:
-    for memory, version in WORDED:
+    for memory, version in _worded_memories(asking):
         questions = FactbookQuestions(asking.data, _edition(version))
         for name, make, target in kinds:
             answers = asking.ask(memory, version, every(make(questions), asking.limit))
             yield share(row, f"{name}, {memory} {version}", answers, target=Target("≥", target))
+
+
+def _worded_memories(asking: Asking) -> list[tuple[str, str]]:
+    return [(memory, version) for memory, version in WORDED if memory in asking.factbooks]
 
 
 def _abstention(
@@ -326,7 +328,7 @@ def _squad(asking: Asking, half: str) -> tuple[list[Asked], list[Asked]]:
     )
 
 
-def _check(listed: Sequence[tuple[Asked, str]]) -> None:
+def check(listed: Sequence[tuple[Asked, str]]) -> None:
     """Check that the Factbook has the answers that natural questions are judged by.
 
     Raises:
