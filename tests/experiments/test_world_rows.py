@@ -46,10 +46,10 @@ def test_calibration_error_is_the_mean_gap_of_the_bins(script: Script) -> None:
     answers = [
         answered(figures, confidence=0.95),
         answered(figures, confidence=0.91, right=False),
-        answered(figures, confidence=0.05, right=False),
+        answered(figures, confidence=0.05),
         answered(figures, confidence=nan),
     ]
-    gaps = abs(0.95 + 0.91 - 1) + 0.05
+    gaps = abs(0.95 + 0.91 - 1) + abs(0.05 - 1)
     assert figures.calibration_error(answers) == pytest.approx(gaps / 3)
 
 
