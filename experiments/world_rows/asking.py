@@ -115,9 +115,15 @@ class Asking:
 
         The prior stays conditioned on the passages that answer; only the threshold is lifted.
         """
-        again = [each for each, before in zip(asked, answered, strict=True) if before.abstained]
-        best = iter(self.ask(memory, version, again, "rag.abstain.above=1.0") if again else ())
-        return [next(best) if before.abstained else before for before in answered]
+        again = _abstained(asked, answered)
+        best = self.ask(memory, version, again, "rag.abstain.above=1.0") if again else []
+        return _replaced(answered, best)
+
+    def always_read(
+        self, source: str, asked: Sequence[Asked], answered: Sequence[Judged]
+    ) -> list[Judged]:
+        """Do the same for answers of `read`."""
+        return _replaced(answered, self.read(source, _abstained(asked, answered), above=1.0))
 
     def read(self, source: str, asked: Sequence[Asked], **changes: object) -> list[Judged]:
         """Answer each question from its `gold` passage alone, without a search.
@@ -179,6 +185,16 @@ class Asking:
                 for row in rows(self.data / folder / "passages.jsonl.gz")
             }
         return self._passages[source]
+
+
+def _abstained(asked: Sequence[Asked], answered: Sequence[Judged]) -> list[Asked]:
+    return [each for each, answer in zip(asked, answered, strict=True) if answer.abstained]
+
+
+def _replaced(answered: Sequence[Judged], best: Sequence[Judged]) -> list[Judged]:
+    """Return the answers, with those that abstain replaced by the best ones, in order."""
+    replacements = iter(best)
+    return [next(replacements) if answer.abstained else answer for answer in answered]
 
 
 def judged(asked: Asked, answer: ragcore.Answer) -> Judged:

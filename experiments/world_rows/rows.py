@@ -111,7 +111,7 @@ def unanswerable(asking: Asking) -> Iterator[Figure]:
         name = f"paragraph given, {half} half"
         read = asking.read("squad", without)
         answerable = asking.read("squad", with_answer)
-        lifted = asking.read("squad", with_answer, above=1.0)
+        lifted = asking.always_read("squad", with_answer, answerable)
         yield from _abstention(name, read, answerable, lifted)
         name = f"retrieved, {half} half"
         read = asking.ask("squad", "dev", without)
@@ -209,7 +209,7 @@ def reader(asking: Asking) -> Iterator[Figure]:
     for half in ("test", "other"):
         without, with_answer = _squad(asking, half)
         answerable = asking.read("squad", with_answer)
-        lifted = asking.read("squad", with_answer, above=1.0)
+        lifted = asking.always_read("squad", with_answer, answerable)
         yield from _abstention(
             f"SQuAD, {half} half", asking.read("squad", without), answerable, lifted, row="reader"
         )
