@@ -20,7 +20,9 @@ from typing import Any, Final, Self
 import ragcore
 from ragcore.answering.choose import answerer_for
 from ragcore.answering.retrieve import with_prior
-from ragcore.config import RagConfig
+from ragcore.config import load_config
+from ragcore.contracts import AnyGenerator
+from ragcore.errors import ConfigError
 from ragcore.questions.matching import exact_match, holds_answer, normalize
 from ragcore.types import Passage
 from world_rows.figures import Asked, Judged
@@ -66,10 +68,12 @@ class Asking:
         self.limit = limit
         self.factbooks = tuple(factbooks)
         self._pipeline = pipeline
+        self._config = load_config(pipeline, list(overrides))
         self._memories = Memories(pipeline, overrides, data, work)
         self._rags: dict[tuple[str, tuple[str, ...]], ragcore.Rag] = {}
         self._asked: dict[tuple[str, str, tuple[Asked, ...], tuple[str, ...]], list[Judged]] = {}
         self._passages: dict[str, dict[str, Passage]] = {}
+        self._alone: AnyGenerator | None = None
         self._stack = ExitStack()
         self.answers = 0
         self.seconds = 0.0
@@ -133,14 +137,13 @@ class Asking:
             asked: the questions.
             changes: to `rag.abstain`, such as above=1.0.
         """
-        rag = self._any_rag(source)
-        config = RagConfig.model_copy(rag.config, update={"k": 1})
+        config = self._config.rag.model_copy(update={"k": 1})
         if changes and config.abstain is not None:
             config = config.model_copy(
                 update={"abstain": config.abstain.model_copy(update=changes)}
             )
         passages = self._source(source)
-        answerer = answerer_for(rag.generator, config)
+        answerer = answerer_for(self._generator(), config)
         # Texts of about the same length are read together.
         order = sorted(range(len(asked)), key=lambda i: len(passages[asked[i].gold].text))
         results: list[Judged | None] = [None] * len(asked)
@@ -170,12 +173,18 @@ class Asking:
             rag.swap(version)
         return rag
 
-    def _any_rag(self, source: str) -> ragcore.Rag:
-        """Return a loaded pipeline, whose memory is not searched."""
-        if self._rags:
-            return next(iter(self._rags.values()))
-        memory, version = (source, "dev") if source == "squad" else ("shared", "2016-11")
-        return self._rag(memory, version, ())
+    def _generator(self) -> AnyGenerator:
+        """Return the generator of a loaded pipeline, or load it alone: no memory is needed."""
+        for rag in self._rags.values():
+            return rag.generator
+        if self._alone is None:
+            if self._config.generator is None:
+                raise ConfigError(
+                    f"{self._pipeline} has no generator, which this row reads with: add a section "
+                    "'generator', or choose other rows"
+                )
+            self._alone = self._config.generator.build()
+        return self._alone
 
     def _source(self, source: str) -> dict[str, Passage]:
         if source not in self._passages:
