@@ -166,7 +166,7 @@ class Asking:
         self._memories.build(memory, version)
         key = memory, tuple(more)
         if key not in self._rags:
-            changes = [*self._memories.overrides(memory), f"memory.version={version}", *more]
+            changes = [*self._memories.overrides(memory), f'memory.version="{version}"', *more]
             self._rags[key] = self._stack.enter_context(ragcore.load(self._pipeline, *changes))
         rag = self._rags[key]
         if rag.memory.version != version:

@@ -152,7 +152,7 @@ def open_domain(asking: Asking) -> Iterator[Figure]:
         yield share("open-domain", f"SQuAD among 2,067, {half} half", answers, target=target)
     yield share("open-domain", "SQuAD among 2,067, both", both, target=Target("≥", 45))
     asked = every(nq_questions(asking.data), asking.limit)
-    answers = asking.ask("openqa", "2018", asked)
+    answers = asking.ask("openqa", "2018-12", asked)
     yield share("open-domain", "NQ among 13,751", answers, target=Target("≥", 33))
 
 
