@@ -20,6 +20,7 @@ from world_rows.memories import rows
 from world_rows.wordings import (
     ADJECTIVE,
     CONVERSATIONAL,
+    EITHER,
     INDIRECT,
     REWORDED,
     adjective_of,
@@ -42,6 +43,7 @@ __all__ = [
 HERE: Final = Path(__file__).resolve().parent
 WORDINGS_EACH: Final = 3
 """How many of the wordings each held-out leader is asked for by."""
+LEADING: Final = ("chief of state", "head of government")
 _YEAR: Final = re.compile(r"\b(1[89]\d\d|20\d\d)\b")
 
 
@@ -78,8 +80,14 @@ class FactbookQuestions:
         return list(self._worded(titled, lambda row: CONVERSATIONAL, "office"))
 
     def reworded(self) -> list[Asked]:
-        """Ask for office holders by what they do."""
-        return list(self._worded(self._leaders, lambda row: REWORDED[row["role"]], "role"))
+        """Ask for office holders by what they do, and for leaders, whose role may be either."""
+        by_role = list(self._worded(self._leaders, lambda row: REWORDED[row["role"]], "role"))
+        leading = [row for row in self._leaders if row["role"] in LEADING]
+        first = {row["code"]: row for row in reversed(leading)}
+        for code, row in first.items():
+            alike = [a for other in leading if other["code"] == code for a in other["answers"]]
+            by_role += self._in_words(row, REWORDED[EITHER], alike, EITHER)
+        return sorted(by_role, key=lambda asked: asked.group)
 
     def adjective(self) -> list[Asked]:
         """Ask for office holders by the country's adjective."""
@@ -141,12 +149,15 @@ class FactbookQuestions:
                 if other["code"] == row["code"] and other[same] == row[same]
                 for answer in other["answers"]
             ]
-            choices = wordings(row)
-            first = _number(row["id"])
-            for step in range(min(WORDINGS_EACH, len(choices))):
-                wording = choices[(first + 5 * step) % len(choices)]
-                text = self._fill(wording, row)
-                yield Asked(text, tuple(alike), row["code"], row["role"], _gold(row))
+            yield from self._in_words(row, wordings(row), alike, row["role"])
+
+    def _in_words(
+        self, row: dict[str, Any], wordings: Sequence[str], answers: Sequence[str], kind: str
+    ) -> Iterator[Asked]:
+        first = _number(row["id"])
+        for step in range(min(WORDINGS_EACH, len(wordings))):
+            text = self._fill(wordings[(first + 5 * step) % len(wordings)], row)
+            yield Asked(text, tuple(answers), row["code"], kind, _gold(row))
 
     def _fill(self, wording: str, row: dict[str, Any]) -> str:
         text = wording.format(

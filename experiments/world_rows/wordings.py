@@ -15,6 +15,7 @@ from typing import Final
 __all__ = [
     "ADJECTIVE",
     "CONVERSATIONAL",
+    "EITHER",
     "INDIRECT",
     "REWORDED",
     "adjective_of",
@@ -40,41 +41,53 @@ CONVERSATIONAL: Final = (
     "We were wondering last night who the {office} of {of} is.",
     "ok so {of}, who is their {office}",
     "Hi! I'm preparing a quiz: who is the {office} of {of}?",
+    "A friend and I were talking about {of} yesterday and could not remember the {office}'s name.",
+    "sorry to bother you again, but I still don't know who {of} has for a {office}, who is it?",
+    "My son has homework about {of}. He has to write down the {office}. What should he write?",
+    "hello there, I was reading the news about {of} and they mentioned the {office}, who's that",
+    "If I met the {office} of {of}, whom would I be meeting?",
+    "whats the {office} of {of} called again, it's on the tip of my tongue",
 )
+
+EITHER: Final = "either"
 
 REWORDED: Final[Mapping[str, Sequence[str]]] = {
     "chief of state": (
-        "Who is the head of state of {of}?",
         "who is {of}'s head of state",
-        "Who is the formal leader of the state of {of}?",
         "Which person is at the top of the state in {of}?",
-        "Who represents {of} as its head of state?",
-        "who holds the highest office of state in {of}?",
-        "Name the head of state in {of}.",
+        "who holds the highest office in {of}?",
         "Who officially stands at the head of {of}?",
-        "head of state {country}",
-        "who is the ceremonial or actual head of state in {of}?",
+        "Who is number one in {of} by protocol?",
+        "Whose portrait hangs in the public offices of {of}?",
+        "Who receives foreign ambassadors in {of}?",
     ),
     "head of government": (
-        "Who leads the government of {of}?",
         "who runs the government in {of}",
         "Who heads the cabinet of {of}?",
-        "Who is in charge of {of}'s government?",
-        "who is the top government official in {of}?",
-        "Who is the leader of the government in {of}?",
-        "Which politician heads the government of {of}?",
+        "Which politician directs day-to-day politics in {of}?",
+        "Who chairs the cabinet meetings in {of}?",
         "Who is at the helm of the government of {of}?",
-        "government leader of {of}",
-        "Who chairs the government in {of}?",
+        "who's the chief minister or premier or so in {of}",
+        "Who do the ministers of {of} work under?",
     ),
     "representative": (
         "Who represents the crown in {of}?",
         "Who acts for the monarch in {of}?",
         "who stands in for the king or queen in {of}",
-        "Who is the crown's representative in {of}?",
+        "Who governs {of} on behalf of a faraway country or crown?",
+    ),
+    EITHER: (
+        "Who leads {of}?",
+        "who is in charge of {of}",
+        "Who rules {of} these days?",
+        "who's the leader of {country}",
+        "Who is in power in {of}?",
+        "who is running {of} at the moment?",
+        "{country} leader name",
+        "Who calls the shots in {of}?",
     ),
 }
-"""By role, without the office's title."""
+"""By role, without the office's title; to those of `EITHER` both leading roles are right."""
 
 ADJECTIVE: Final = (
     "who is the {adjective} {office}?",
