@@ -1,0 +1,1 @@
+"""Figures of the World Factbook demo: questions, memories, and what is computed of answers."""

@@ -1,0 +1,154 @@
+"""What the figures of the demo are computed from: intervals, ranks, typing errors, and passages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import product
+from math import isnan, nan
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+Script = Callable[[str], ModuleType]
+
+
+def answered(figures: ModuleType, **changes: Any) -> Any:
+    """Return a right answer to a question that has one, with these changes."""
+    asked = figures.Asked("Who?", ("Ann",), "chad")
+    answer = figures.Judged(asked, "Ann", True, True, False, 0.9, -0.1, 0.1, True)
+    unanswerable = changes.pop("unanswerable", False)
+    group = changes.pop("group", "chad")
+    asked = figures.Asked("Who?", () if unanswerable else ("Ann",), group)
+    return replace(answer, asked=asked, **changes)
+
+
+class TestAuroc:
+    def test_equals_the_share_of_pairs_in_order(self, script: Script) -> None:
+        figures = script("world_rows.figures")
+        without = [0.9, 0.5, 0.5, 0.2]
+        with_answer = [0.5, 0.1, 0.95]
+        answers = [answered(figures, unanswerable=True, unknown=score) for score in without]
+        answers += [answered(figures, unknown=score) for score in with_answer]
+        pairs = [(one > other) + (one == other) / 2 for one, other in product(without, with_answer)]
+        assert figures.auroc(answers) == pytest.approx(sum(pairs) / len(pairs))
+
+    def test_needs_both_kinds_of_question_and_all_scores(self, script: Script) -> None:
+        figures = script("world_rows.figures")
+        one = answered(figures, unanswerable=True)
+        assert isnan(figures.auroc([one, one]))
+        assert isnan(figures.auroc([one, answered(figures, unknown=nan)]))
+
+
+def test_calibration_error_is_the_mean_gap_of_the_bins(script: Script) -> None:
+    figures = script("world_rows.figures")
+    answers = [
+        answered(figures, confidence=0.95),
+        answered(figures, confidence=0.91, right=False),
+        answered(figures, confidence=0.05),
+        answered(figures, confidence=nan),
+    ]
+    gaps = abs(0.95 + 0.91 - 1) + abs(0.05 - 1)
+    assert figures.calibration_error(answers) == pytest.approx(gaps / 3)
+
+
+class TestShare:
+    def test_is_less_sure_where_answers_of_a_country_go_together(self, script: Script) -> None:
+        figures = script("world_rows.figures")
+        widths = []
+        for is_alike in (False, True):
+            answers = [
+                answered(
+                    figures, group=str(n // 10), right=n // 10 % 2 == 0 if is_alike else n % 2 == 0
+                )
+                for n in range(80)
+            ]
+            figure = figures.share("row", "name", answers)
+            assert figure.value == 50
+            widths.append(figure.high - figure.low)
+        # Eight countries that are right or wrong as a whole say as little as eight questions.
+        assert widths[0] < 10 < 40 < widths[1]
+
+    def test_is_not_sure_of_a_share_that_all_or_none_have(self, script: Script) -> None:
+        figures = script("world_rows.figures")
+        figure = figures.share("row", "name", [answered(figures)] * 10)
+        assert (figure.value, figure.high) == (100, 100)
+        assert figure.low < 80
+
+    def test_says_whether_a_target_is_reached(self, script: Script) -> None:
+        figures = script("world_rows.figures")
+        half = [answered(figures), answered(figures, right=False)]
+        for target, reached in (
+            (figures.Target("≥", 50), True),
+            (figures.Target("≥", 51), False),
+            (figures.Target("≤", 50), True),
+            (figures.Target("≤", 49), False),
+        ):
+            figure = figures.share("row", "name", half, target=target)
+            assert figure.to_dict()["reached"] is reached
+
+
+class TestTypos:
+    def test_change_one_word_of_the_phrase_and_nothing_else(self, script: Script) -> None:
+        mistyped = script("world_rows.wordings").mistyped
+        question = "Who is the President of Costa Rica?"
+        seen = set()
+        for seed in map(str, range(200)):
+            wrong = mistyped(question, "Costa Rica", seed)
+            assert wrong != question
+            assert wrong == mistyped(question, "Costa Rica", seed)
+            assert wrong.startswith("Who is the President of C")
+            assert wrong.endswith(" Rica?")
+            assert abs(len(wrong) - len(question)) <= 1
+            seen.add(wrong)
+        assert len(seen) > 10
+
+    def test_leave_short_words_and_other_texts_alone(self, script: Script) -> None:
+        wordings = script("world_rows.wordings")
+        assert wordings.mistyped("Who is the King of Fiji?", "Fiji", "1") is None
+        assert wordings.mistyped("Who is the King of Tonga?", "Samoa", "1") is None
+
+
+def test_every_group_has_a_dozen_wordings_that_name_the_country(script: Script) -> None:
+    wordings = script("world_rows.wordings")
+    groups = {
+        "conversational": wordings.CONVERSATIONAL,
+        "reworded": [text for texts in wordings.REWORDED.values() for text in texts],
+        "adjective": wordings.ADJECTIVE,
+        "indirect": [text for texts in wordings.INDIRECT.values() for text in texts],
+    }
+    for name, texts in groups.items():
+        assert len(set(texts)) == len(texts) >= 12, name
+        for text in texts:
+            filled = text.format(of="Chad", country="Chad", adjective="Chad", office="king")
+            assert "Chad" in filled, text
+
+
+def test_the_factbook_holds_the_answers_of_the_natural_questions(script: Script) -> None:
+    rows = script("world_rows.rows")
+    questions = script("world_rows.questions")
+    rows.check(questions.natural_questions())
+    asked, country = questions.natural_questions()[0]
+    with pytest.raises(ValueError, match=r"natural\.yaml: no passage of 'us'"):
+        rows.check([(replace(asked, answers=("nobody of this name",)), country)])
+
+
+def test_passages_are_cut_by_the_fields_that_many_countries_have(script: Script) -> None:
+    memories = script("world_rows.memories")
+    source = []
+    for number in range(25):
+        text = "Geography. Area: total: 5 sq km. Coastline: 9 km; Note here: none. FAX: 1."
+        source.append(
+            {"id": f"fb:{number}:0", "title": f"Land {number}", "section": "Geography",
+             "text": text if number else f"{text} Odd one: {'word ' * 150}"}
+        )  # fmt: skip
+    passages = list(memories.cut_by_field(source))
+    first = [p for p in passages if p["title"].startswith("Land 1:")]
+    assert [(p["title"], p["text"]) for p in first] == [
+        ("Land 1: Area", "total: 5 sq km."),
+        ("Land 1: Coastline", "9 km;"),
+        ("Land 1: Note here", "none. FAX: 1."),
+    ]
+    assert len({p["id"] for p in passages}) == len(passages)
+    assert max(len(p["text"].split()) for p in passages) <= memories.CUT_WORDS
