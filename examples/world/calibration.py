@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import re
 from pathlib import Path
 
 from countries import titled_items
@@ -53,11 +54,22 @@ def main() -> None:
 
 
 def _without_answer(items: list[Item]) -> list[Item]:
-    """Keep questions whose answers stand in none of the Factbook's passages that BM25 finds."""
-    passages = [(passage.title, passage.text) for passage in edition_passages(EDITION)]
+    """Keep questions that the Factbook does not answer.
+
+    They name no country, and their answers stand in none of the passages that BM25 finds.
+    """
+    passages = list(edition_passages(EDITION))
+    names = {passage.metadata["country"].casefold() for passage in passages}
+    names |= {alias.casefold() for passage in passages for alias in passage.metadata["aliases"]}
     asked = [Item(item.ask, item.answers, []) for item in items]
-    find_near(asked, passages, 8)
-    return [item for item in asked if len(item.near) == 8]
+    find_near(asked, [(passage.title, passage.text) for passage in passages], 8)
+    rng = random.Random(6)
+    kept = []
+    for item in asked:
+        words = f" {' '.join(re.findall(r'[a-z]+', item.ask(rng).casefold()))} "
+        if len(item.near) == 8 and not any(f" {name} " in words for name in names):
+            kept.append(item)
+    return kept
 
 
 if __name__ == "__main__":
