@@ -13,7 +13,12 @@ from ragcore_world.models import settings_of
 from ragcore.errors import ConfigError
 from ragcore.registry.discovery import registry
 
-FREE = ("rag.grounded=false", "rag.abstain=null")
+ALIKE = ("rag.confidence=null",)
+ABSTAIN = (
+    'rag.abstain={"answer": "unknown", "above": 0.75, '
+    '"scorer": {"use": "answerability", "model": "world-reader"}}'
+)
+FREE = ("rag.grounded=false", *ALIKE, ABSTAIN)
 
 
 def folder(path: Path, **config: object) -> str:
@@ -45,12 +50,12 @@ def test_a_folder_is_recognised_by_its_config(tmp_path, monkeypatch, use, config
         settings = settings_of(name)
         assert settings.generator == {"use": use, "model": model}
         # A reader of our kind is asked as the demo's own.
-        assert settings.rag == ((*FREE, "rag.beams=2") if use == "causal" else ())
+        assert settings.rag == ((*FREE, "rag.beams=2") if use == "causal" else ALIKE)
 
 
 def test_a_shipped_model_is_known_by_its_name():
     settings = settings_of("world-reader")
-    assert settings.generator["use"] == "bart"
+    assert settings.generator["use"] == "extractive"
     assert (Path(settings.generator["model"]) / "config.json").is_file()
 
 

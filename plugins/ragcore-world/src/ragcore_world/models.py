@@ -21,8 +21,20 @@ from ragcore.registry.installation import install_hint
 __all__ = ["ModelSettings", "settings_of"]
 
 _OPENAI: Final = "api.openai.com"
-_FREE: Final = ("rag.grounded=false", "rag.abstain=null")
-"""A model that was not trained to say that a passage does not answer writes what it likes."""
+_ABSTAIN: Final = {
+    "answer": "unknown",
+    "above": 0.75,
+    "scorer": {"use": "answerability", "model": "world-reader"},
+}
+_ALIKE: Final = ("rag.confidence=null",)
+"""The confidence was fitted for the answers of the demo's own reader."""
+_FREE: Final = (
+    "rag.grounded=false",
+    *_ALIKE,
+    f"rag.abstain={json.dumps(_ABSTAIN)}",
+)
+"""A model that was not trained to say that a passage does not answer writes what it likes: the
+demo's own reader says so for it."""
 _SEARCHED: Final = (*_FREE, "rag.beams=2")
 _TIERS_OF_STEPS: Final = ("causal", "llamacpp")
 _ENCODER_DECODERS: Final = ("bart", "t5", "seq2seq")
@@ -102,7 +114,9 @@ def _behind_server(address: str, use: str, name: str | None) -> ModelSettings:
 
 
 def _of_weights(use: str, model: str) -> ModelSettings:
-    return ModelSettings({"use": use, "model": model}, _SEARCHED if use in _TIERS_OF_STEPS else ())
+    return ModelSettings(
+        {"use": use, "model": model}, _SEARCHED if use in _TIERS_OF_STEPS else _ALIKE
+    )
 
 
 def _local(path: Path, generator: str | None) -> tuple[str, Path]:
