@@ -69,7 +69,10 @@ class Memories:
 
     def overrides(self, name: str) -> list[str]:
         """Return what changes the pipeline to use a memory."""
-        return [*self._overrides, f"memory.store={self._work / self._digest / name}"]
+        store = self._work / self._digest / name
+        # Vectors of texts that several memories share are computed once.
+        cache = f"memory.cache={{folder: {self._work / 'cache'}}}"
+        return [*self._overrides, f"memory.store={store}", cache]
 
     def build(self, name: str, version: str) -> None:
         """Build a version of a memory, unless it is there."""
