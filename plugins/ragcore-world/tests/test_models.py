@@ -50,7 +50,7 @@ def test_a_folder_is_recognised_by_its_config(tmp_path, monkeypatch, use, config
 
 def test_a_shipped_model_is_known_by_its_name():
     settings = settings_of("world-reader")
-    assert settings.generator["use"] == "bart"
+    assert settings.generator["use"] == "extractive"
     assert (Path(settings.generator["model"]) / "config.json").is_file()
 
 

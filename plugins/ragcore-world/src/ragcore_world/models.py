@@ -60,7 +60,7 @@ def settings_of(
         name: of a model behind a server.
 
     Raises:
-        ConfigError: nothing is there, or it is no model that answers questions; says what was found.
+        ConfigError: nothing is there, or it is no model that answers questions; says what it is.
         PluginError: a model on a hub needs ragcore-transformers.
     """
     if model.startswith(("http://", "https://")):
