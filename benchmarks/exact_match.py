@@ -76,7 +76,7 @@ memory:
   corpus: {corpus}
   retriever: {retriever}
   temperature: {temperature}
-generator: {{use: bart, model: world-reader}}
+generator: {{use: extractive, model: world-reader}}
 rag: {{k: 5, beams: 1, max_new_tokens: 24, abstain: {{answer: unknown, above: 0.95}}}}
 """
 

@@ -47,7 +47,7 @@ memory:
   store: store
   corpus: {use: jsonl, path: passages.jsonl}
   retriever: {use: bm25}
-generator: {use: bart, model: world-reader}
+generator: {use: extractive, model: world-reader}
 rag: {k: 2, grounded: true, beams: 1}
 """
 HEADS: Final = {"then": "Hailemariam Desalegn", "now": "Abiy Ahmed Ali"}

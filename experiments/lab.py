@@ -2,13 +2,14 @@
 
 A system answers the questions of a setting in one way:
 
-    closed book   the generator alone, trained on questions and answers
+    closed book   a generator alone, trained on questions and answers
     BM25          BM25's scores are the prior, without a gradient
     frozen        MiniLM's vectors, with the same weights for questions and passages
     learned       the question encoder is trained through the marginal, the passage encoder is not
     both          the question encoder and the reader are trained together
 
-The reader is the same in BM25, frozen and learned, so that only retrieval differs between them.
+The reader is the same in BM25, frozen and learned, so that only retrieval differs between them. It
+answers with words of a passage; closed book needs a generator that writes without one.
 What is in `work` already is not made again: delete it to start again.
 """
 
@@ -100,6 +101,7 @@ SYSTEMS: Final = (
 TRAININGS: Final = {
     # It reads no passages, so that its steps are much faster than the others'.
     "closed": (
+        "generator={use: bart, model: facebook/bart-base}",
         "rag.k=0",
         "train.question_encoder=frozen",
         "train.generator=trained",

@@ -49,7 +49,7 @@ memory:
   store: store
   corpus: {use: jsonl, path: "2026.jsonl"}
   retriever: {use: bm25}
-generator: {use: bart, model: world-reader}
+generator: {use: extractive, model: world-reader}
 rag: {marginalize: sequence, decode: joint, k: 3, beams: 2, grounded: true}
 """
 

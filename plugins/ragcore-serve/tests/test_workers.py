@@ -110,7 +110,7 @@ memory:
   store: store
   corpus: {use: jsonl, path: passages.jsonl}
   retriever: {use: bm25}
-generator: {use: bart, model: world-reader}
+generator: {use: extractive, model: world-reader}
 rag: {k: 1, grounded: true, beams: 1}
 """
 

@@ -15,11 +15,19 @@ import torch
 from pydantic import ValidationError
 from ragcore_transformers import converting
 from ragcore_transformers.causal import Causal
+from ragcore_transformers.causal_loading import load_causal
 from ragcore_transformers.configs import CausalConfig, Seq2SeqConfig
 from ragcore_transformers.placement import is_plain
 from ragcore_transformers.seq2seq import Seq2Seq
+from ragcore_transformers.seq2seq_loading import load_seq2seq
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForQuestionAnswering,
+    AutoModelForSeq2SeqLM,
+    BartConfig,
+    BertConfig,
+)
 
 from ragcore.cli import main
 from ragcore.errors import GeneratorError
@@ -55,6 +63,28 @@ def made(folder: Path, kind: str = "", **settings: Any) -> Seq2Seq | Causal:
 def scored(generator: Seq2Seq | Causal) -> torch.Tensor:
     with torch.no_grad():
         return generator.score(generator.read(QUESTIONS, PASSAGES), PAIRS, TARGETS)
+
+
+@pytest.mark.parametrize(
+    "reader",
+    [
+        BertConfig(vocab_size=20, hidden_size=8, num_hidden_layers=1, num_attention_heads=1),
+        # Its decoder loads into a model that writes, and lacks nothing.
+        BartConfig(vocab_size=20, d_model=16, encoder_layers=1, decoder_layers=1),
+    ],
+    ids=["bert", "bart"],
+)
+@pytest.mark.parametrize(
+    ("load", "config"),
+    [(load_seq2seq, Seq2SeqConfig), (load_causal, CausalConfig)],
+    ids=["seq2seq", "causal"],
+)
+def test_a_model_of_spans_is_for_another_generator(
+    tmp_path: Path, reader: Any, load: Any, config: Any
+) -> None:
+    AutoModelForQuestionAnswering.from_config(reader).save_pretrained(tmp_path)
+    with pytest.raises(GeneratorError, match=r"ForQuestionAnswering: .* write use: extractive"):
+        load(config(model=str(tmp_path)))
 
 
 def test_float16_is_nearer_to_float32_than_bfloat16(model: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import AutoConfig
+from transformers import AutoConfig, AutoModelForQuestionAnswering
 
 from ragcore.errors import GeneratorError
 from ragcore_transformers.adapters import find_adapter
@@ -55,6 +55,7 @@ def _loaded(
     where = {} if revision is None else {"revision": revision}
     with explained(name, GeneratorError, revision) as source:
         checkpoint = AutoConfig.from_pretrained(source, trust_remote_code=False, **where)
+        _refuse_spans(name, checkpoint, loader)
         weights_format = getattr(checkpoint, "ragcore_weights", None)
         if weights_format is not None:
             return special(Path(source), checkpoint, weights_format)
@@ -69,6 +70,21 @@ def _loaded(
         )
     refuse_incomplete(name, model, report, GeneratorError)
     return model
+
+
+def _refuse_spans(name: str, checkpoint: Any, loader: Any) -> None:
+    """Refuse a model that rates spans where one is needed that writes.
+
+    Bart has both forms, and the weights of one load into the other without a complaint.
+    """
+    trained = [str(each) for each in getattr(checkpoint, "architectures", None) or []]
+    if loader is not AutoModelForQuestionAnswering and any(
+        each.endswith("ForQuestionAnswering") for each in trained
+    ):
+        raise GeneratorError(
+            f"model {name!r} is a {', '.join(trained)}: it rates spans of a passage, and this "
+            "generator needs a model that writes: write use: extractive, which reads with it"
+        )
 
 
 def refuse_overflow(name: str, model: Any, log_probs: Callable[[], Tensor]) -> None:
