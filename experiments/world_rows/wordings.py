@@ -1,8 +1,9 @@
 """Word questions as people type them, and mistype names in them.
 
-Every wording is by hand, and none is from the training's grammar, so that the figures say how the
-demo does with wordings that nobody trained it on. Knows rows of the Factbook's questions: country,
-role, office, kind of fact; knows nothing of memories.
+Every wording is by hand. Most are none of the training's (examples/world/questions.py), but some
+twenty of the plainest are in both, such as "Who leads {of}?" and "How big is {of}?": the figure of
+a row is not one of unseen wordings alone. Knows rows of the Factbook's questions: country, role,
+office, kind of fact; knows nothing of memories.
 """
 
 from __future__ import annotations
