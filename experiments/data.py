@@ -53,7 +53,7 @@ def passage(row: dict) -> dict:
     return {"id": row["id"], "title": row["title"], "text": row["text"]}
 
 
-def held_out(code: str) -> bool:
+def is_held_out(code: str) -> bool:
     """Return whether a country is held out, by the rule of examples/world/items.py."""
     return int(hashlib.sha256(code.encode()).hexdigest(), 16) % 5 == 0
 
@@ -68,7 +68,7 @@ def write_factbook(data: Path, work: Path) -> None:
     questions: dict[str, list[dict]] = {"train": [], "dev": [], "test": []}
     for kind in ("leaders", "facts"):
         for row in rows(source / "2016-11" / f"{kind}.jsonl.gz"):
-            split = "test" if held_out(row["code"]) else "train"
+            split = "test" if is_held_out(row["code"]) else "train"
             if (
                 split == "train"
                 and int(hashlib.md5(row["code"].encode()).hexdigest(), 16) % 12 == 0
@@ -84,7 +84,7 @@ def write_factbook(data: Path, work: Path) -> None:
     changed = list(rows(source / "hotswap" / "2016-11_2018-12.changed.jsonl.gz"))
     for edition in ("2016-11", "2018-12"):
         records = [
-            question({**row, **row[edition]}, held_out=held_out(row["code"])) for row in changed
+            question({**row, **row[edition]}, held_out=is_held_out(row["code"])) for row in changed
         ]
         write(work / f"offices-{edition}.jsonl", records)
 

@@ -50,7 +50,7 @@ def main() -> int:
         return 0
     rows = {**ROWS, **READER_ROWS}
     chosen = arguments.rows or list(READER_ROWS if arguments.reader_only else ROWS)
-    print(f"{'row':14} {'figure':58} {'value':>7}  {'95 %':16} {'n':>5}  found  to reach")
+    print(f"{'row':14} {'figure':58} {'value':>7}  {'95 %':16} {'n':>5}   hits  to reach")
     figures: list[Figure] = []
     with (
         as_file(files("ragcore_world") / "world.yaml") as demo,

@@ -64,12 +64,12 @@ def _without_answer(items: list[Item]) -> list[Item]:
     asked = [Item(item.ask, item.answers, []) for item in items]
     find_near(asked, [(passage.title, passage.text) for passage in passages], 8)
     rng = random.Random(6)
-    kept = []
+    unanswered = []
     for item in asked:
         words = f" {' '.join(re.findall(r'[a-z]+', item.ask(rng).casefold()))} "
         if len(item.near) == 8 and not any(f" {name} " in words for name in names):
-            kept.append(item)
-    return kept
+            unanswered.append(item)
+    return unanswered
 
 
 if __name__ == "__main__":

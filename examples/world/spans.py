@@ -46,21 +46,20 @@ def encode(example: Example, tokenizer: PreTrainedTokenizerBase) -> Encoded | No
     context = f"{example.title} / {example.text}"
     encoding = tokenizer(example.question, context)._encodings[0]
     offset = len(example.title) + 3
-    places = {}  # from a character of the context to its token
-    ends = {}
+    begins, ends = {}, {}  # from a character of the context to its token
     tokens = []
     for i, (sequence, (begin, end)) in enumerate(
         zip(encoding.sequence_ids, encoding.offsets, strict=True)
     ):
         if sequence == 1 and begin >= offset:
             tokens.append(i)
-            places[begin], ends[end] = i, i
+            begins[begin], ends[end] = i, i
     if not tokens or len(encoding.ids) > MAX_TOKENS:
         return None
     spans = []
     for answer in example.answers:
         for match in re.finditer(rf"(?<!\w){re.escape(answer)}(?!\w)", example.text, re.IGNORECASE):
-            start, end = places.get(match.start() + offset), ends.get(match.end() + offset)
+            start, end = begins.get(match.start() + offset), ends.get(match.end() + offset)
             if start is not None and end is not None and 0 <= end - start < LONGEST:
                 spans.append((start, end))
     if example.answers and not spans:

@@ -94,11 +94,12 @@ def report(packed: PackedVectors, passages: Sequence[Passage], vectors: Vectors)
     print(f"cosine with the computed vector: mean {cosines.mean():.4f}, least {cosines.min():.4f}")
     asked = np.random.default_rng(0).choice(len(vectors), 500, replace=False)
     for k in (1, 10):
-        nearest, kept = (
+        nearest, restored_nearest = (
             np.argsort(-(vectors[asked] @ each.T), axis=1)[:, 1 : k + 1]
             for each in (vectors, restored)
         )
-        share = np.mean([len(set(a) & set(b)) / k for a, b in zip(nearest, kept, strict=True)])
+        pairs = zip(nearest, restored_nearest, strict=True)
+        share = np.mean([len(set(a) & set(b)) / k for a, b in pairs])
         print(f"of the {k} nearest passages of a passage, {share:.1%} stay")
 
 

@@ -150,10 +150,10 @@ class Asking:
         began = time.perf_counter()
         for start in range(0, len(order), BATCH):
             batch = order[start : start + BATCH]
-            given = [
+            retrieved = [
                 with_prior(asked[i].question, [passages[asked[i].gold]], [0.0], 1.0) for i in batch
             ]
-            for index, answer in zip(batch, answerer.answers(given, source), strict=True):
+            for index, answer in zip(batch, answerer.answers(retrieved, source), strict=True):
                 results[index] = judged(asked[index], answer)
         self._count(len(asked), began)
         return [result for result in results if result is not None]
@@ -215,21 +215,21 @@ def judged(asked: Asked, answer: ragcore.Answer) -> Judged:
     passages = [evidence.passage for evidence in answer.evidence]
     unknown = None if answer.abstention is None else answer.abstention.log_prob
     if not asked.answers:
-        found = None
+        hit = None
     elif asked.regex:
-        found = any(holds_pattern(passage.text, asked.answers) for passage in passages)
+        hit = any(holds_pattern(passage.text, asked.answers) for passage in passages)
     else:
-        found = any(holds_answer(passage.text, asked.answers) for passage in passages)
+        hit = any(holds_answer(passage.text, asked.answers) for passage in passages)
     return Judged(
         asked,
         text,
         right=not abstained and _is_right(text, asked),
-        given=bool(normalize(text)) and not abstained and not answer.withheld,
+        answered=bool(normalize(text)) and not abstained and not answer.withheld,
         abstained=abstained,
         confidence=nan if answer.confidence is None else answer.confidence,
         log_prob=nan if answer.log_prob is None else answer.log_prob,
         unknown=nan if unknown is None else min(exp(unknown), 1.0),
-        found=found,
+        hit=hit,
         titles=tuple(passage.title for passage in passages),
     )
 
@@ -241,17 +241,18 @@ def against(answers: Sequence[Judged], asked: Sequence[Asked]) -> list[Judged]:
             answer,
             asked=other,
             right=not answer.abstained and _is_right(answer.text, other),
-            found=None,
+            hit=None,
         )
         for answer, other in zip(answers, asked, strict=True)
     ]
 
 
 def without_right_ones(answers: Sequence[Judged], then: Sequence[str]) -> list[Judged]:
-    """Return the answers, with those not counted as given that were right at the time asked for."""
+    """Return the answers, without counting as answered what was right at the time asked for."""
     return [
         replace(
-            answer, given=answer.given and not (pattern and holds_pattern(answer.text, [pattern]))
+            answer,
+            answered=answer.answered and not (pattern and holds_pattern(answer.text, [pattern])),
         )
         for answer, pattern in zip(answers, then, strict=True)
     ]

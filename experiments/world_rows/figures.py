@@ -47,7 +47,7 @@ class Asked:
         group: the country's code or the article's title, by which intervals draw.
         kind: such as the kind of fact, for the list of answers.
         gold: id of a passage that answers, or that a person would have read; may be empty.
-        regex: whether the answers are patterns, to be found in an answer.
+        regex: whether the answers are patterns, searched in an answer.
     """
 
     question: str
@@ -66,24 +66,24 @@ class Judged:
         asked: the question.
         text: the answer; the best guess where it is withheld.
         right: whether the text is a right answer; False for the abstaining one.
-        given: whether it is passed on as an answer: not abstained, not withheld and not empty.
+        answered: whether users get an answer: not abstained, not withheld and not empty.
         abstained: whether it is the abstaining answer.
         confidence: `answer.confidence`; NaN where it has none.
         log_prob: `answer.log_prob`; NaN where it has none.
         unknown: p(unknown|x), or NaN.
-        found: whether a passage that was read holds a right answer; None where there is none.
+        hit: whether a passage that was read holds a right answer; None where there is none.
         titles: of the passages.
     """
 
     asked: Asked
     text: str
     right: bool
-    given: bool
+    answered: bool
     abstained: bool
     confidence: float
     log_prob: float
     unknown: float
-    found: bool | None
+    hit: bool | None
     titles: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
@@ -95,12 +95,12 @@ class Judged:
             "kind": self.asked.kind,
             "answer": self.text,
             "right": self.right,
-            "given": self.given,
+            "answered": self.answered,
             "abstained": self.abstained,
             "confidence": _rounded(self.confidence),
             "log_prob": _rounded(self.log_prob),
             "unknown": _rounded(self.unknown),
-            "found": self.found,
+            "hit": self.hit,
             "titles": list(self.titles),
         }
 
@@ -132,7 +132,7 @@ class Figure:
         high: its upper end.
         n: the number of questions.
         target: what it should reach; None where nothing is asked of it.
-        found: of the same questions, the percentage that had a right answer in what was read.
+        hits: of the same questions, the percentage that had a right answer in what was read.
         answers: those that it was computed of.
         in_percent: whether value and interval are.
     """
@@ -144,7 +144,7 @@ class Figure:
     high: float
     n: int
     target: Target | None = None
-    found: float = nan
+    hits: float = nan
     answers: tuple[Judged, ...] = field(default=(), repr=False)
     in_percent: bool = True
 
@@ -155,10 +155,10 @@ class Figure:
         mark = ""
         if self.target is not None:
             mark = f"{self.target}{'  reached' if self.target.reached(self.value) else ''}"
-        found = "" if isnan(self.found) else f"{self.found:.0f}"
+        hits = "" if isnan(self.hits) else f"{self.hits:.0f}"
         return (
             f"{self.row:14} {self.name:58} {self.value:7.{digits}f}  {interval:16} "
-            f"{self.n:5}  {found:>5}  {mark}"
+            f"{self.n:5}  {hits:>5}  {mark}"
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -172,7 +172,7 @@ class Figure:
             "n": self.n,
             "target": None if self.target is None else str(self.target),
             "reached": None if self.target is None else self.target.reached(self.value),
-            "found": _rounded(self.found),
+            "hits": _rounded(self.hits),
         }
 
 
@@ -191,7 +191,7 @@ def share(
     answers = tuple(judged)
     flags = [counts(answer) for answer in answers]
     groups = {answer.asked.group for answer in answers}
-    found = [answer.found for answer in answers if answer.found is not None]
+    hits = [answer.hit for answer in answers if answer.hit is not None]
     value = 100 * sum(flags) / len(flags) if flags else nan
     if len(groups) == len(answers) or sum(flags) in (0, len(flags)):
         low, high = (100 * end for end in wilson_interval(sum(flags), len(flags)))
@@ -205,7 +205,7 @@ def share(
         high,
         len(flags),
         target,
-        100 * sum(found) / len(found) if found else nan,
+        100 * sum(hits) / len(hits) if hits else nan,
         answers,
     )
 

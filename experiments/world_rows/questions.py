@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import yaml
+from data import is_held_out
 
 from world_rows.figures import Asked
 from world_rows.memories import rows
@@ -32,7 +33,6 @@ from world_rows.wordings import (
 __all__ = [
     "FactbookQuestions",
     "changed_offices",
-    "is_held_out",
     "is_test_article",
     "natural_questions",
     "nq_questions",
@@ -47,13 +47,11 @@ LEADING: Final = ("chief of state", "head of government")
 _YEAR: Final = re.compile(r"\b(1[89]\d\d|20\d\d)\b")
 
 
-def is_held_out(code: str) -> bool:
-    """Return whether a country is for evaluation only, by the rule of examples/world/data.py."""
-    return int(hashlib.sha256(code.encode()).hexdigest(), 16) % 5 == 0
-
-
 def is_test_article(title: str) -> bool:
-    """Return whether an article of SQuAD is for evaluation only; others may be trained on."""
+    """Return whether an article of SQuAD is for evaluation only; others may be trained on.
+
+    By the rule of examples/world/items.py.
+    """
     return int(hashlib.sha256(title.encode()).hexdigest(), 16) % 2 == 1
 
 

@@ -69,7 +69,7 @@ def hot_swap(asking: Asking) -> Iterator[Figure]:
                 ("mismatched", mismatched, _MISMATCHED),
             ):
                 for where in ("all", "held out"):
-                    chosen = [answer for answer, held in pairs if held or where == "all"]
+                    chosen = [answer for answer, unseen in pairs if unseen or where == "all"]
                     name = f"{memory}, {old} and {new}, {kind}, {where}"
                     yield share("hot-swap", name, chosen, target=target)
 
@@ -127,7 +127,7 @@ def elsewhere(asking: Asking) -> Iterator[Figure]:
         for each in every(nq_questions(asking.data), asking.limit)
     ]
     answers = asking.ask("world", NOW, asked)
-    yield share("elsewhere", "NQ to the Factbook, answered", answers, _given, Target("≤", 8))
+    yield share("elsewhere", "NQ to the Factbook, answered", answers, _answered, Target("≤", 8))
 
 
 def years(asking: Asking) -> Iterator[Figure]:
@@ -179,14 +179,14 @@ def natural(asking: Asking) -> Iterator[Figure]:
     row = "natural"
     yield share(row, "useful or rightly unknown", answers, _useful, Target("≥", 70))
     known = [answer for answer in answers if answer.asked.answers]
-    yield share(row, "useful, of those with an answer", known, lambda a: a.right and a.given)
+    yield share(row, "useful, of those with an answer", known, _right_and_answered)
     others = [answer for answer in answers if not answer.asked.answers]
-    yield share(row, "unknown, of those without", others, lambda a: not a.given)
+    yield share(row, "unknown, of those without", others, lambda a: not a.answered)
     yield share(
         row,
         "wrong with p ≥ 0.5",
         answers,
-        lambda a: a.given and not a.right and a.confidence >= 0.5,
+        lambda a: a.answered and not a.right and a.confidence >= 0.5,
         Target("≤", 2),
     )
     yield share(row, "empty", answers, lambda a: not a.text, Target("≤", 0))
@@ -287,15 +287,15 @@ def _abstention(
         row: the row's name.
     """
     both = [*without, *answerable]
-    yield share(row, f"{name}: answered all the same", without, _given, Target("≤", 50))
+    yield share(row, f"{name}: answered all the same", without, _answered, Target("≤", 50))
     yield statistic(row, f"{name}: AUROC of p(unknown)", both, auroc, Target("≥", 0.75))
     yield statistic(row, f"{name}: AUROC of 1 - confidence", both, lambda a: auroc(a, _doubt))
     yield share(row, f"{name}: exact match, threshold lifted", lifted)
-    yield share(row, f"{name}: exact match", answerable, _right_and_given)
+    yield share(row, f"{name}: exact match", answerable, _right_and_answered)
     lost = {
         id(before)
         for before, after in zip(lifted, answerable, strict=True)
-        if before.right and not _right_and_given(after)
+        if before.right and not _right_and_answered(after)
     }
     name = f"{name}: points lost by abstaining"
     yield share(row, name, lifted, lambda answer: id(answer) in lost, Target("≤", 5))
@@ -304,14 +304,14 @@ def _abstention(
 def _years(name: str, answers: Sequence[Judged]) -> Iterator[Figure]:
     covered = [answer for answer in answers if answer.asked.answers]
     others = [answer for answer in answers if not answer.asked.answers]
-    yield share("years", f"{name}: not covered, answered", others, _given, Target("≤", 10))
+    yield share("years", f"{name}: not covered, answered", others, _answered, Target("≤", 10))
     yield share(
         "years",
         f"{name}: not covered, p ≥ 0.5",
         others,
-        lambda answer: answer.given and answer.confidence >= 0.5,
+        lambda answer: answer.answered and answer.confidence >= 0.5,
     )
-    yield share("years", f"{name}: covered, right", covered, _right_and_given)
+    yield share("years", f"{name}: covered, right", covered, _right_and_answered)
 
 
 def _squad(asking: Asking, half: str) -> tuple[list[Asked], list[Asked]]:
@@ -355,16 +355,16 @@ def _edition(version: str) -> str:
     return "2026-02" if version == NOW else version
 
 
-def _given(answer: Judged) -> bool:
-    return answer.given
+def _answered(answer: Judged) -> bool:
+    return answer.answered
 
 
-def _right_and_given(answer: Judged) -> bool:
-    return answer.right and answer.given
+def _right_and_answered(answer: Judged) -> bool:
+    return answer.right and answer.answered
 
 
 def _useful(answer: Judged) -> bool:
-    return _right_and_given(answer) if answer.asked.answers else not answer.given
+    return _right_and_answered(answer) if answer.asked.answers else not answer.answered
 
 
 def _doubt(answer: Judged) -> float:

@@ -1,8 +1,9 @@
 """Word questions as people type them, and mistype names in them.
 
-Every wording is by hand, and none is from the training's grammar, so that the figures say how the
-demo does with wordings that nobody trained it on. Knows rows of the Factbook's questions: country,
-role, office, kind of fact; knows nothing of memories.
+Every wording is by hand, and none is among the training's (examples/world/questions.py; a test
+compares them), so that the figures say how the demo does with wordings that it was not trained on.
+Knows rows of the Factbook's questions: country, role, office, kind of fact; knows nothing of
+memories.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ EITHER: Final = "either"
 
 REWORDED: Final[Mapping[str, Sequence[str]]] = {
     "chief of state": (
-        "who is {of}'s head of state",
+        "who is {of}'s first citizen",
         "Which person is at the top of the state in {of}?",
         "who holds the highest office in {of}?",
         "Who officially stands at the head of {of}?",
@@ -62,7 +63,7 @@ REWORDED: Final[Mapping[str, Sequence[str]]] = {
         "Who receives foreign ambassadors in {of}?",
     ),
     "head of government": (
-        "who runs the government in {of}",
+        "who gives the government of {of} its orders",
         "Who heads the cabinet of {of}?",
         "Which politician directs day-to-day politics in {of}?",
         "Who chairs the cabinet meetings in {of}?",
@@ -71,17 +72,17 @@ REWORDED: Final[Mapping[str, Sequence[str]]] = {
         "Who do the ministers of {of} work under?",
     ),
     "representative": (
-        "Who represents the crown in {of}?",
+        "Who speaks for the crown in {of}?",
         "Who acts for the monarch in {of}?",
         "who stands in for the king or queen in {of}",
         "Who governs {of} on behalf of a faraway country or crown?",
     ),
     EITHER: (
-        "Who leads {of}?",
-        "who is in charge of {of}",
+        "Who has the say in {of}?",
+        "who has the last word in {of}",
         "Who rules {of} these days?",
         "who's the leader of {country}",
-        "Who is in power in {of}?",
+        "Who steers {of} nowadays?",
         "who is running {of} at the moment?",
         "{country} leader name",
         "Who calls the shots in {of}?",
@@ -90,18 +91,18 @@ REWORDED: Final[Mapping[str, Sequence[str]]] = {
 """By role, without the office's title; to those of `EITHER` both leading roles are right."""
 
 ADJECTIVE: Final = (
-    "who is the {adjective} {office}?",
-    "What is the name of the {adjective} {office}?",
+    "and the {adjective} {office} would be?",
+    "Which name does the {adjective} {office} have?",
     "Who's the current {adjective} {office}",
     "name of {adjective} {office}",
-    "Who is serving as the {adjective} {office}?",
+    "Who sits in the chair of the {adjective} {office}?",
     "who is {adjective} {office} now",
     "I'd like to know who the {adjective} {office} is.",
     "Tell me the name of the {adjective} {office}, please.",
     "{adjective} {office} name?",
     "Which person is the {adjective} {office} today?",
-    "Do you know the {adjective} {office}?",
-    "what's the {adjective} {office} called",
+    "Have you heard who the {adjective} {office} is?",
+    "which name goes with {adjective} {office}",
     "the {adjective} {office} is who?",
     "Who was most recently made {adjective} {office}?",
 )
@@ -114,12 +115,12 @@ INDIRECT: Final[Mapping[str, Sequence[str]]] = {
     ),
     "population": (
         "How many people call {of} home?",
-        "how many people are there in {of}",
-        "How populous is {of}?",
+        "how many heads does {of} count",
+        "How many would have to sign if all of {of} signed?",
         "What's the headcount of {of}?",
     ),
     "area": (
-        "How big is {of}?",
+        "How much ground does {of} take up?",
         "how large is the territory of {of}?",
         "How many square kilometers does {of} cover?",
     ),
@@ -146,14 +147,14 @@ INDIRECT: Final[Mapping[str, Sequence[str]]] = {
         "what do people speak officially in {of}",
     ),
     "currency": (
-        "What money do they use in {of}?",
-        "what do I pay with in {of}",
+        "What is in people's wallets in {of}?",
+        "what cash do shops in {of} take",
         "Which banknotes do I need for a trip to {of}?",
     ),
     "life-expectancy": (
         "How old do people in {of} get on average?",
         "How long do people live in {of}?",
-        "how many years can a newborn in {of} expect to live?",
+        "how many birthdays does somebody born in {of} get?",
     ),
     "literacy": (
         "What share of people in {of} can read and write?",
@@ -177,7 +178,7 @@ INDIRECT: Final[Mapping[str, Sequence[str]]] = {
         "What's {of}'s national song called?",
     ),
     "government-type": (
-        "How is {of} governed?",
+        "By what system do they rule {of}?",
         "what kind of state is {of}?",
     ),
     "voting-age": (
@@ -197,20 +198,20 @@ INDIRECT: Final[Mapping[str, Sequence[str]]] = {
         "On which day of the year does {of} celebrate itself?",
     ),
     "long-name": (
-        "What is {of} called in full?",
+        "By what whole name does {of} sign treaties?",
         "What's {of}'s full official name?",
     ),
     "former-name": (
-        "What was {of} called before?",
+        "What did old maps call {of}?",
         "under what name was {of} known in the past?",
     ),
     "location": (
         "In what part of the world is {of}?",
-        "where on the map do I find {of}",
+        "which region would I fly to for a visit of {of}",
     ),
     "largest-city": (
         "What's the biggest city in {of}?",
-        "in which city of {of} do most people live?",
+        "which city of {of} has the most people in it?",
     ),
     "national-symbol": (
         "Which animal or plant stands for {of}?",

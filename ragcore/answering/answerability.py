@@ -90,7 +90,8 @@ def log_unanswerable(
         raise ComponentError(
             f"scorer {name_of(scorer)}: `log_unanswerable` returned shape {scores.shape} from "
             f"{scores.min(initial=0.0)} to {scores.max(initial=0.0)} for {len(pairs)} pairs: "
-            "expected a finite log-probability for each, not above 0"
+            "expected a finite log-probability for each, not above 0; `ragcore plugin test NAME "
+            "--kind scorer` says what to fix in the scorer"
         )
     ends = np.cumsum([len(read.passages) for read in retrieved])
     by_question = np.split(scores, ends[:-1]) if retrieved else []
@@ -244,13 +245,13 @@ class AnswerabilityAnswerer:
         if not abstains and not self._config.one_prompt:
             of_answering = prior_of_answering(log_prior, log_unknown).astype(np.float32)
             conditioned = replace(retrieved, log_prior=of_answering)
-        found = bool(retrieved.passages)
+        has_passages = bool(retrieved.passages)
         # Of one prompt no passage has a posterior.
-        posterior = softmax(log_prior + log_unknown, -1).tolist() if found else []
+        posterior = softmax(log_prior + log_unknown, -1).tolist() if has_passages else []
         abstention = Candidate(
             token_ids=(),
             token_log_probs=(log_p,),
-            priors=tuple(np.exp(log_prior).tolist()) if found else (),
+            priors=tuple(np.exp(log_prior).tolist()) if has_passages else (),
             posteriors=() if self._config.one_prompt else (tuple(posterior),),
             spans=((),) * len(retrieved.passages),
             text=self._abstain.answer,

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import ast
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import product
 from math import isnan, nan
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 
 Script = Callable[[str], ModuleType]
+
+TRAINING = Path(__file__).parents[2] / "examples" / "world"
 
 
 def answered(figures: ModuleType, **changes: Any) -> Any:
@@ -123,6 +128,26 @@ def test_every_group_has_a_dozen_wordings_that_name_the_country(script: Script) 
         for text in texts:
             filled = text.format(of="Chad", country="Chad", adjective="Chad", office="king")
             assert "Chad" in filled, text
+
+
+def test_no_wording_is_one_of_the_training_s(script: Script) -> None:
+    wordings = script("world_rows.wordings")
+    asked = [*wordings.CONVERSATIONAL, *wordings.ADJECTIVE]
+    for texts in (*wordings.REWORDED.values(), *wordings.INDIRECT.values()):
+        asked += texts
+    trained = {
+        bare(node.value)
+        for name in ("questions", "fact_wordings", "further_wordings")
+        for node in ast.walk(ast.parse((TRAINING / f"{name}.py").read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    }
+    assert bare("Which city is the capital of {c}?") in trained
+    assert [text for text in asked if bare(text) in trained] == []
+
+
+def bare(wording: str) -> str:
+    """Return a wording's words in lower case, with one sign for all that is filled in."""
+    return " ".join(re.findall(r"[a-z@]+", re.sub(r"{\w+}", "@", wording.lower())))
 
 
 def test_the_factbook_holds_the_answers_of_the_natural_questions(script: Script) -> None:

@@ -125,15 +125,27 @@ class Seq2SeqConfig(PlacementConfig):
         return check_template(template, ("text", "question"))
 
 
-class ExtractiveConfig(PlacementConfig):
+class _SpanReaderConfig(PlacementConfig):
+    """Settings of what reads with a model for extractive question answering."""
+
+    title: bool = Field(
+        True, description="whether a passage is read as `title / text`; an answer lies in the text"
+    )
+    longest: int = Field(30, gt=0, description="the most tokens of an answer")
+    max_input_tokens: int | None = Field(
+        None,
+        gt=0,
+        description="a longer passage is cut; null for the model's limit, at most 4096",
+    )
+    batch_size: int = Field(16, gt=0, description="pairs in one run of the encoder")
+
+
+class ExtractiveConfig(_SpanReaderConfig):
     """Settings of `{use: extractive}`."""
 
     model: ModelName = Field(
         description="a model for extractive question answering: a folder, a name on a hub, or one "
         "that a plugin ships; safetensors only"
-    )
-    title: bool = Field(
-        True, description="whether a passage is read as `title / text`; an answer lies in the text"
     )
     unknown: str | None = Field(
         "unknown",
@@ -141,47 +153,32 @@ class ExtractiveConfig(PlacementConfig):
         description="the answer that the span at [CLS] stands for: the passage has none; null for "
         "models that were trained to answer always",
     )
-    longest: int = Field(30, gt=0, description="the most tokens of a span")
     floor: float = Field(
         1e-4,
         gt=0,
         lt=1,
         description="the probability of all texts that are no span, so that each has a log p",
     )
-    max_input_tokens: int | None = Field(
-        None,
-        gt=0,
-        description="a longer passage is cut; null for the model's limit, at most 4096",
-    )
     dtype: Literal["float32", "bfloat16", "float16", "int8", "auto"] = Field(
         "float32",
         description="of the weights; float16 is for a GPU and int8 for a CPU, and neither can be "
-        "trained; auto is bfloat16 "
-        "where that is faster and computes the same. Log-probabilities are always float32",
+        "trained; auto is bfloat16 where that is faster and computes the same. Log-probabilities "
+        "are always float32",
     )
-    batch_size: int = Field(16, gt=0, description="pairs in one run of the encoder")
 
 
-class AnswerabilityConfig(PlacementConfig):
+class AnswerabilityConfig(_SpanReaderConfig):
     """Settings of `{use: answerability}`."""
 
     model: ModelName = Field(
         description="a model for extractive question answering that was trained on questions "
         "without an answer, too: a folder, a name on a hub, or one that a plugin ships"
     )
-    title: bool = Field(True, description="whether a passage is read as `title / text`")
-    longest: int = Field(30, gt=0, description="the most tokens of an answer")
-    max_input_tokens: int | None = Field(
-        None,
-        gt=0,
-        description="a longer passage is cut; null for the model's limit, at most 4096",
-    )
     dtype: Literal["float32", "bfloat16", "float16", "int8", "auto"] = Field(
         "float32",
         description="of the weights; float16 is for a GPU and int8 for a CPU; auto is bfloat16 "
         "where that is faster and computes the same",
     )
-    batch_size: int = Field(16, gt=0, description="pairs in one run of the encoder")
 
 
 class ReuseConfig(ComponentConfig):

@@ -227,7 +227,7 @@ class Extractive:
             together, [P].
         """
         read = [(pair, each) for pair, each in enumerate(inputs) if each is not None]
-        read.sort(key=lambda one: len(one[1].ids))
+        read.sort(key=lambda item: len(item[1].ids))
         lengths = [len(each.ids) for _, each in read]
         starts, ends, nulls = [], [], []
         order = range(len(read))
@@ -235,10 +235,10 @@ class Extractive:
             part = [read[number][1] for number in batch]
             start, end = self._run([each.ids for each in part], [each.types for each in part])
             firsts = torch.tensor([each.first for each in part], device=self.device)
-            places = firsts[:, None] + torch.arange(longest, device=self.device)  # [batch, N]
-            places = places.clamp(max=start.shape[1] - 1)
-            starts.append(start.gather(1, places))
-            ends.append(end.gather(1, places))
+            positions = firsts[:, None] + torch.arange(longest, device=self.device)  # [batch, N]
+            positions = positions.clamp(max=start.shape[1] - 1)
+            starts.append(start.gather(1, positions))
+            ends.append(end.gather(1, positions))
             nulls.append(self._null_logits(part, start, end))
         # Rows of zeros for pairs without an input; then all in the order of the pairs.
         missing = len(inputs) - len(read)
@@ -256,9 +256,9 @@ class Extractive:
         """Return start and end logits together at [CLS], [batch]; 0 for models without it."""
         if self._null_token is None:
             return torch.zeros(len(part), device=self.device)
-        places = [each.ids.index(self._null_token) for each in part]
-        place = torch.tensor(places, device=self.device)[:, None]  # [batch, 1]
-        return (start.gather(1, place) + end.gather(1, place))[:, 0]
+        columns = [each.ids.index(self._null_token) for each in part]
+        positions = torch.tensor(columns, device=self.device)[:, None]  # [batch, 1]
+        return (start.gather(1, positions) + end.gather(1, positions))[:, 0]
 
     def _run(self, ids: Sequence[list[int]], types: Sequence[list[int]]) -> tuple[Tensor, Tensor]:
         """Return start and end logits [n, S] of inputs, float32."""

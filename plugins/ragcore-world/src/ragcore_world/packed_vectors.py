@@ -67,12 +67,12 @@ class PackedVectors:
         """
         wanted = keys_of(passages)  # [n]
         positions = np.minimum(np.searchsorted(self.keys, wanted), len(self.keys) - 1)  # [n]
-        found = self.keys[positions] == wanted  # [n]
-        codes = self.codes[positions[found]]  # [f, m]
+        has_vector = self.keys[positions] == wanted  # [n]
+        codes = self.codes[positions[has_vector]]  # [f, m]
         parts = self.centroids[np.arange(len(self.centroids)), codes]  # [f, m, d / m]
         vectors = parts.reshape(len(codes), self.dim)
         lengths = np.linalg.norm(vectors, axis=1, keepdims=True)  # [f, 1]
-        return found, vectors / np.maximum(lengths, np.finfo(np.float32).tiny)
+        return has_vector, vectors / np.maximum(lengths, np.finfo(np.float32).tiny)
 
     def write(self, stream: BinaryIO) -> None:
         """Write the file's bytes; `digest` is not part of them."""

@@ -92,12 +92,12 @@ class WorldVectors:
         """Return vectors d(z), float32 [n, d], from this package where it has them."""
         if self._packed is None or not passages:
             return self._encoder.encode_passages(passages)
-        found, packed = self._packed.find(passages)  # [n], [f, d]
+        has_vector, packed = self._packed.find(passages)  # [n], [f, d]
         vectors = np.empty((len(passages), self.dim), np.float32)  # [n, d]
-        vectors[found] = packed
-        if not found.all():
-            others = [passages[i] for i in np.nonzero(~found)[0].tolist()]
-            vectors[~found] = self._encoder.encode_passages(others)
+        vectors[has_vector] = packed
+        if not has_vector.all():
+            others = [passages[i] for i in np.nonzero(~has_vector)[0].tolist()]
+            vectors[~has_vector] = self._encoder.encode_passages(others)
         return vectors
 
     def encode_questions(
