@@ -11,7 +11,7 @@ import pytest
 from ragcore_world.demo import NOW, QUESTIONS, app, cell
 from typer.testing import CliRunner
 
-from ragcore.errors import ConfigError
+from ragcore.errors import ConfigError, GeneratorError, MemoryMismatchError
 from ragcore.types import Answer, Evidence, Passage
 
 COUNTRIES = "[et, cd, no, tz, gm, uk, ja, br, lu, be, ke, su]"
@@ -77,6 +77,32 @@ def test_the_demo_reads_with_another_model(folder: Path, tmp_path: Path) -> None
         run(folder, "--model", str(tmp_path))
     with pytest.raises(ConfigError, match="say more of a --model"):
         run(folder, "--model-name", "a")
+
+
+def test_a_folder_of_an_earlier_version_is_named(tmp_path: Path) -> None:
+    """With the pipeline that was shipped when the reader was a BART, then with its memory alone."""
+    path, hint = tmp_path / "world.yaml", f"delete the folder {tmp_path}"
+    path.write_text(
+        """ragcore: 1
+memory:
+  store: store
+  corpus: {use: world-factbook, edition: 2026-01, countries: [et]}
+  retriever: {use: bm25, title_weight: 4, k1: 0.9}
+generator: {use: bart, model: world-reader, dtype: auto}
+""",
+        encoding="utf-8",
+    )
+    command = ["demo", "--folder", str(tmp_path), "--html", str(tmp_path / "demo.html")]
+    runner = CliRunner(env={"COLUMNS": "2000"})
+    old = runner.invoke(app, command)
+    assert isinstance(old.exception, GeneratorError)
+    assert "an earlier version wrote it" in old.output
+    assert hint in old.output
+    path.unlink()
+    new = runner.invoke(app, command)
+    assert isinstance(new.exception, MemoryMismatchError)
+    assert hint in str(new.exception)
+    assert "an earlier version wrote it" not in new.output
 
 
 def test_an_answer_of_unknown_probability_is_shown_without_numbers() -> None:

@@ -150,7 +150,10 @@ def test_title_and_text_are_told_apart() -> None:
 def _without(name: str) -> Callable[[Path], object]:
     def write(path: Path) -> None:
         arrays = {"encoder": np.array("x"), "keys": np.arange(2, dtype=np.uint64)}
-        arrays |= {"codes": np.zeros((2, 1), np.uint8), "centroids": np.zeros((1, 256, 3))}
+        arrays |= {
+            "codes": np.zeros((2, 1), np.uint8),
+            "centroids": np.zeros((1, 256, 3), np.float16),
+        }
         arrays.pop(name, None)
         if name == "order":
             arrays["keys"] = arrays["keys"][::-1]
@@ -167,6 +170,34 @@ def _cut(path: Path) -> None:
     path.write_bytes(whole.getvalue()[:700])
 
 
+def _with(path: Path, **changed: npt.NDArray[np.generic]) -> None:
+    """Write a small file, with other arrays in place of some."""
+    arrays: dict[str, npt.NDArray[np.generic]] = {
+        "encoder": np.array("letters(0)"),
+        "keys": np.arange(2, dtype=np.uint64),
+        "codes": np.zeros((2, 3), np.uint8),
+        "centroids": np.zeros((3, 256, 2), np.float16),
+    }
+    np.savez(path, **(arrays | changed))
+    if not changed:
+        PackedVectors.read(path)
+
+
+def _saved_alone() -> bytes:
+    stream = BytesIO()
+    np.save(stream, np.zeros(3))
+    return stream.getvalue()
+
+
+def _compressed_otherwise(path: Path) -> None:
+    """Write a whole file, then a method of compression that no library knows."""
+    _with(path)
+    content = bytearray(path.read_bytes())
+    directory = content.index(b"PK\1\2")
+    content[directory + 10] = 77
+    path.write_bytes(content)
+
+
 @pytest.mark.parametrize(
     "write",
     [
@@ -177,11 +208,35 @@ def _cut(path: Path) -> None:
         _without("codes"),
         _without("order"),
         _without("shape"),
+        lambda path: path.write_bytes(_saved_alone()),
+        _compressed_otherwise,
+        lambda path: _with(path, encoder=np.zeros(3)),
+        lambda path: _with(path, keys=np.arange(2.0)),
+        lambda path: _with(path, codes=np.full((2, 3), 300)),
+        lambda path: _with(path, centroids=np.full((3, 256, 2), np.nan, np.float16)),
+        lambda path: _with(path, centroids=np.zeros((3, 256, 0), np.float16)),
     ],
-    ids=["missing", "empty", "other", "cut", "codes", "order", "shape"],
+    ids=[
+        *("missing", "empty", "other", "cut", "codes", "order", "shape", "one array"),
+        *("compression", "name", "real keys", "large codes", "nan", "no numbers"),
+    ],
 )
 def test_a_broken_file_is_named(tmp_path: Path, write: Callable[[Path], object]) -> None:
     path = tmp_path / "vectors.npz"
     write(path)
     with pytest.raises(PluginError, match=r"vectors\.npz does not contain packed vectors: "):
         PackedVectors.read(path)
+
+
+def test_vectors_of_another_length_are_refused() -> None:
+    """An encoder that has the name of the one that made them, and other vectors."""
+
+    class Renamed(Letters):
+        def __init__(self, config: Letters.Config) -> None:
+            super().__init__(config)
+            self.fingerprint = PackedVectors.read(SHIPPED).encoder
+
+    renamed = ComponentSpec("encoder", "letters", Renamed, Letters.Config())
+    vectors = WorldVectors(WorldVectors.Config(encoder=renamed))
+    with pytest.raises(PluginError, match=r"have 384 numbers, .* have 27: install"):
+        vectors.encode_passages([Passage("1", "Chad, Capital", "N'Djamena")])

@@ -19,7 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 import ragcore
-from ragcore.errors import ConfigError, VersionExistsError
+from ragcore.errors import ConfigError, MemoryMismatchError, VersionExistsError
 from ragcore_world.models import settings_of
 
 __all__ = ["app", "cell"]
@@ -77,8 +77,18 @@ def demo(
     # The version built last becomes the store's current one.
     for version in (THEN, NOW):
         _build(pipeline, version, console)
-    with console.status("Loading the reader …"):
-        rag = ragcore.load(pipeline, f"memory.version={NOW}", *overrides)
+    if pipeline.read_text(encoding="utf-8") != _shipped():
+        console.print(
+            Text(
+                f"{pipeline} differs from what this version of ragcore-world writes there: you "
+                f"have changed it, or an earlier version wrote it. {_afresh(folder)}"
+            )
+        )
+    try:
+        with console.status("Loading the reader …"):
+            rag = ragcore.load(pipeline, f"memory.version={NOW}", *overrides)
+    except MemoryMismatchError as error:
+        raise MemoryMismatchError(f"{error}. {_afresh(folder)}") from error
     with rag:
         before = _ask(rag, console)
         for answer in before:
@@ -121,9 +131,18 @@ def _pipeline(folder: Path) -> Path:
     path = folder / "world.yaml"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        source = files("ragcore_world") / "world.yaml"
-        path.write_text(source.read_text(encoding="utf-8"), encoding="utf-8")
+        path.write_text(_shipped(), encoding="utf-8")
     return path
+
+
+def _shipped() -> str:
+    """Return the text of the pipeline's file as this version writes it."""
+    return (files("ragcore_world") / "world.yaml").read_text(encoding="utf-8")
+
+
+def _afresh(folder: Path) -> str:
+    """Say how to start the demo without what an earlier run has left."""
+    return f"To begin with a new pipeline and memory, delete the folder {folder}."
 
 
 def _build(pipeline: Path, version: str, console: ragcore.TerminalConsole) -> None:

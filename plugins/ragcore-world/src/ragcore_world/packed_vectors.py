@@ -12,10 +12,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources.abc import Traversable
 from io import BytesIO
-from typing import TYPE_CHECKING, BinaryIO, Self
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, Self
 from zipfile import BadZipFile
 
 import numpy as np
+from numpy.lib.npyio import NpzFile
 
 from ragcore.errors import PluginError
 from ragcore.types import Passage
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from ragcore.types import Vectors
 
 __all__ = ["PackedVectors", "keys_of"]
+
+_DTYPES: Final = {"encoder": "str", "keys": "uint64", "codes": "uint8", "centroids": "float16"}
+"""The arrays of a file."""
 
 
 def keys_of(passages: Sequence[Passage]) -> npt.NDArray[np.uint64]:
@@ -93,16 +97,30 @@ class PackedVectors:
         """
         try:
             content = file.read_bytes()
-            with np.load(BytesIO(content), allow_pickle=False) as arrays:
-                packed = cls(
-                    str(arrays["encoder"]),
-                    hashlib.sha256(content).hexdigest()[:16],
-                    arrays["keys"].astype(np.uint64),
-                    arrays["codes"].astype(np.uint8),
-                    arrays["centroids"].astype(np.float32),
-                )
+            loaded = np.load(BytesIO(content), allow_pickle=False)
+            if not isinstance(loaded, NpzFile):
+                raise ValueError("one array, expected an archive of four")
+            with loaded as arrays:
+                read = [_array(arrays, name, dtype) for name, dtype in _DTYPES.items()]
+            encoder, keys, codes, centroids = read
+            packed = cls(
+                str(encoder),
+                hashlib.sha256(content).hexdigest()[:16],
+                keys,
+                codes,
+                centroids.astype(np.float32),
+            )
             packed._check()
-        except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error) as error:
+        # A RuntimeError is of an archive that is encrypted, or compressed in some other way.
+        except (
+            OSError,
+            ValueError,
+            KeyError,
+            EOFError,
+            RuntimeError,
+            BadZipFile,
+            zlib.error,
+        ) as error:
             raise PluginError(
                 f"{file} does not contain packed vectors: {error}; install ragcore-world again"
             ) from error
@@ -115,3 +133,13 @@ class PackedVectors:
             raise ValueError(f"keys of shape {self.keys.shape} for {texts} texts, or not ascending")
         if self.centroids.ndim != 3 or self.centroids.shape[:2] != (parts, 256):
             raise ValueError(f"centroids of shape {self.centroids.shape} for {parts} parts")
+        if not self.dim or not np.isfinite(self.centroids).all():
+            raise ValueError("vectors of no number, or with one that is not finite")
+
+
+def _array(arrays: NpzFile, name: str, dtype: str) -> npt.NDArray[Any]:
+    """Return an array of a file; raises ValueError where it has another dtype, KeyError without."""
+    array: npt.NDArray[Any] = arrays[name]
+    if not np.issubdtype(array.dtype, dtype):
+        raise ValueError(f"{name} of dtype {array.dtype}, expected {dtype}")
+    return array

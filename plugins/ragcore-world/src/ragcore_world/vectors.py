@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 import numpy as np
 
 from ragcore.contracts import Encoder, TextTokenizer, TokenizedEncoder, supports
-from ragcore.errors import UnsupportedOperation
+from ragcore.errors import PluginError, UnsupportedOperation
 from ragcore.types import Passage
 from ragcore_world.configs import WorldVectorsConfig
 from ragcore_world.packed_vectors import PackedVectors
@@ -79,6 +79,12 @@ class WorldVectors:
         """The vectors of this package; None where they are another encoder's."""
         packed = PackedVectors.read(files("ragcore_world") / "minilm" / "vectors.npz")
         if packed.encoder == self._encoder.fingerprint:
+            if packed.dim != self.dim:
+                raise PluginError(
+                    f"encoder 'world-vectors': the vectors of ragcore-world have {packed.dim} "
+                    f"numbers, but those of {packed.encoder}, which they are of by name, have "
+                    f"{self.dim}: install ragcore-world again"
+                )
             return packed
         _LOG.warning(
             "encoder 'world-vectors': the vectors of ragcore-world are those of %s, and this is %s:"
