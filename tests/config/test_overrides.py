@@ -122,7 +122,7 @@ def test_another_component_keeps_the_keys_that_it_knows() -> None:
             "memory.retriever=words",
             "override 'memory.retriever=words': retriever: expected a retriever as a mapping with "
             "'use', found the string 'words': write {use: words}; installed: dense, hybrid, "
-            "mix, pair, rerank, words",
+            "mix, pair, rerank, with-metadata, words",
         ),
     ],
 )
