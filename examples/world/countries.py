@@ -91,7 +91,7 @@ FIELD_ANSWERS = {
     "urban": ("Urbanization", r"urban population: ([\d.]+%)"),
     "law": ("Legal system", r"^([^;:]+?)(?:;|$)"),
     "debt": ("Public debt", r"([\d.]+% of GDP)"),
-    "dialling": ("Civil aircraft registration country code prefix", r"^(\w[\w-]*)"),
+    "aircraft-prefix": ("Civil aircraft registration country code prefix", r"^(\w[\w-]*)"),
     "doctors": ("Physician density", r"([\d.]+) physicians"),
 }
 """Fields of the newest edition, and the pattern of the answer in the first passage of each."""

@@ -373,7 +373,7 @@ FACTS_MORE: dict[str, tuple[str, ...]] = {
         "How much debt has {c}?",
         "{a} public debt",
     ),
-    "dialling": (
+    "aircraft-prefix": (
         "What do registrations of {a} aircraft begin with?",
         "What is the aircraft prefix of {c}?",
     ),

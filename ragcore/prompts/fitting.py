@@ -40,7 +40,7 @@ class CutWarning:
         _LOG.warning(
             "model %r reads at most %d tokens, and passage %r with its question has %d: what is "
             "too long is cut, here and from now on; build the memory from shorter passages, or set "
-            "the generator's max_input_tokens if the model can read more",
+            "max_input_tokens where the model is named, if it can read more",
             self._model,
             limit,
             passage.id,
@@ -61,8 +61,8 @@ class CutWarning:
         _LOG.warning(
             "model %r reads at most %d tokens, and %d passages in one prompt have %d with their "
             "question: each of them is cut, here and from now on; lower rag.k, build the memory "
-            "from shorter passages, or set the generator's max_input_tokens if the model can read "
-            "more",
+            "from shorter passages, or set max_input_tokens where the model is named, if it can "
+            "read more",
             self._model,
             limit,
             count,

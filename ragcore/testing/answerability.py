@@ -36,7 +36,7 @@ class AnswerabilityLaws(ScoringLaws):
         self._log_p(scorer, [], [])
 
     def test_whether_a_passage_answers_depends_on_its_pair_alone(self, component: Any) -> None:
-        """A pair has the same log p in any batch and order, and whatever the passage's id is.
+        """A pair has the same log p in any batch and order, and under any id of the passage.
 
         Fix: mask padding; undo the sort by length; key caches by question, title and text.
         """

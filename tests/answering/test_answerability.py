@@ -232,7 +232,7 @@ def test_a_closed_book_answer_has_no_passage_to_abstain_by(store, tier):
 
 
 class _Writer(TableGenerator):
-    """Writes one answer whatever it reads."""
+    """Writes the same answer for all that it reads."""
 
     def next_log_probs(self, key, prefix):
         target = (2, 0)  # "b", and the end
@@ -346,10 +346,9 @@ def test_numbers_that_are_no_log_probabilities_are_refused(store):
 
 def test_questions_with_and_without_passages_keep_their_numbers():
     scorer = TableAnswerability(TableAnswerability.Config())
-    found = [PASSAGES[:2], [], PASSAGES[2:3], []]
+    hits = [PASSAGES[:2], [], PASSAGES[2:3], []]
     retrieved = [
-        with_prior(f"q{n}", passages, [1.0] * len(passages), 1.0)
-        for n, passages in enumerate(found)
+        with_prior(f"q{n}", passages, [1.0] * len(passages), 1.0) for n, passages in enumerate(hits)
     ]
     scores = log_unanswerable(scorer, retrieved)
     assert [len(each) for each in scores] == [2, 1, 1, 1]
@@ -362,8 +361,8 @@ def test_all_pipelines_with_the_same_settings_share_one_scorer(store):
     abstain = RagConfig(abstain={"scorer": answerability(5)}).abstain
     assert abstain is not None
     assert abstain.scorer is not None
-    with make(store, abstain={"scorer": answerability(5)}) as one:
+    with make(store, abstain={"scorer": answerability(5)}) as first:
         shared = abstain.scorer.shared()
-        with make(store, abstain={"scorer": answerability(5)}) as other:
-            assert isinstance(one, Rag)
-            assert other.config.abstain.scorer.shared() is shared
+        with make(store, abstain={"scorer": answerability(5)}) as second:
+            assert isinstance(first, Rag)
+            assert second.config.abstain.scorer.shared() is shared

@@ -97,9 +97,9 @@ def test_the_second_slope_is_of_the_log_of_how_probable_the_passages_answer(p_un
 
 def test_where_nothing_is_known_of_abstaining_the_second_slope_has_no_effect():
     both = ConfidenceConfig(slope=1.5, answering=2.0, intercept=0.5)
-    one = ConfidenceConfig(slope=1.5, intercept=0.5)
-    assert confidence_at(-1.0, both) == confidence_at(-1.0, one)
-    assert confidence_at(-1.0, one, math.log(0.5)) == confidence_at(-1.0, one)
+    first_slope = ConfidenceConfig(slope=1.5, intercept=0.5)
+    assert confidence_at(-1.0, both) == confidence_at(-1.0, first_slope)
+    assert confidence_at(-1.0, first_slope, math.log(0.5)) == confidence_at(-1.0, first_slope)
 
 
 @pytest.mark.parametrize("marginalize", ["token", "sequence", "none"])

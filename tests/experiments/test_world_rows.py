@@ -41,9 +41,9 @@ class TestAuroc:
 
     def test_needs_both_kinds_of_question_and_all_scores(self, script: Script) -> None:
         figures = script("world_rows.figures")
-        one = answered(figures, unanswerable=True)
-        assert isnan(figures.auroc([one, one]))
-        assert isnan(figures.auroc([one, answered(figures, unknown=nan)]))
+        lacking = answered(figures, unanswerable=True)
+        assert isnan(figures.auroc([lacking, lacking]))
+        assert isnan(figures.auroc([lacking, answered(figures, unknown=nan)]))
 
 
 def test_calibration_error_is_the_mean_gap_of_the_bins(script: Script) -> None:

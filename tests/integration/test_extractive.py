@@ -52,9 +52,9 @@ def make_rag(folder: Path, generator: Extractive, **rag: object) -> Rag:
 def test_answers_have_the_probability_of_the_definition(tmp_path, generator, mode, beams):
     rag = make_rag(tmp_path, generator, beams=beams, **mode)
     for question in QUESTIONS:
-        found = verify_answer(rag, question)
-        assert found.gap < 1e-4
-        assert found.answer.text
+        verification = verify_answer(rag, question)
+        assert verification.gap < 1e-4
+        assert verification.answer.text
 
 
 @pytest.mark.parametrize("mode", MODES, ids=lambda mode: "-".join(mode.values()))
@@ -90,10 +90,10 @@ def test_a_grounded_answer_is_a_span_without_abstaining(tmp_path, generator, mar
     abstain = AbstainConfig(answer="unknown", above=1.0)
     rag = make_rag(tmp_path, generator, marginalize=marginalize, abstain=abstain, grounded=True)
     for question in QUESTIONS:
-        found = verify_answer(rag, question)
-        assert found.gap < 1e-4
-        assert any(found.answer.text in text for text in TEXTS)
-        assert found.answer.text != "unknown"
+        verification = verify_answer(rag, question)
+        assert verification.gap < 1e-4
+        assert any(verification.answer.text in text for text in TEXTS)
+        assert verification.answer.text != "unknown"
 
 
 def test_without_passages_the_answer_is_unknown(tmp_path, generator):

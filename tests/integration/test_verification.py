@@ -45,16 +45,16 @@ def make_rag(folder: Path, generator: Seq2Seq, **rag: object) -> Rag:
 def test_no_gap_in_any_way_of_decoding(tmp_path, generator, mode, beams):
     rag = make_rag(tmp_path, generator, beams=beams, **mode)
     for question in QUESTIONS:
-        found = verify_answer(rag, question)
-        assert found.gap < 1e-4
+        verification = verify_answer(rag, question)
+        assert verification.gap < 1e-4
         log_p = [
-            log_probs(generator, question, one.passage, found.answer.token_ids)
-            for one in found.readings
+            log_probs(generator, question, one.passage, verification.answer.token_ids)
+            for one in verification.readings
         ]
-        scores = torch.tensor([e.score for e in found.answer.evidence]) / 9.0
+        scores = torch.tensor([e.score for e in verification.answer.evidence]) / 9.0
         truth = by_definition(mode["marginalize"], scores, log_p)
-        assert found.log_prob == pytest.approx(truth, abs=1e-5)
-        for reading, alone in zip(found.readings, log_p, strict=True):
+        assert verification.log_prob == pytest.approx(truth, abs=1e-5)
+        for reading, alone in zip(verification.readings, log_p, strict=True):
             assert reading.log_prob == pytest.approx(float(alone.sum()), abs=1e-4)
 
 
@@ -63,9 +63,9 @@ def test_no_gap_in_any_way_of_decoding(tmp_path, generator, mode, beams):
 def test_no_gap_where_passages_may_abstain(tmp_path, generator, marginalize, above):
     abstain = AbstainConfig(answer="alpha", above=above)
     rag = make_rag(tmp_path, generator, marginalize=marginalize, abstain=abstain)
-    found = verify_answer(rag, QUESTIONS[0])
-    assert found.gap < 1e-4
-    assert (found.answer.text == "alpha") == (above == 0.0)
+    verification = verify_answer(rag, QUESTIONS[0])
+    assert verification.gap < 1e-4
+    assert (verification.answer.text == "alpha") == (above == 0.0)
 
 
 @pytest.mark.parametrize("dtype", ["int8", "bfloat16", "packed"])
@@ -76,7 +76,7 @@ def test_every_kernel_and_type_of_weights_is_verified(
     pack_everything(monkeypatch)
     weights = "float32" if dtype == "packed" else dtype
     config = Seq2Seq.Config(model=generator.config.model, dtype=weights, device="cpu")
-    found = verify_answer(make_rag(tmp_path, Seq2Seq(config), **mode), QUESTIONS[0])
-    assert found.answer.dtype == weights
+    verification = verify_answer(make_rag(tmp_path, Seq2Seq(config), **mode), QUESTIONS[0])
+    assert verification.answer.dtype == weights
     # Sums in another order; in bfloat16 they are rounded to other neighbours, in each layer.
-    assert found.gap < (0.05 if dtype == "bfloat16" else 1e-4)
+    assert verification.gap < (0.05 if dtype == "bfloat16" else 1e-4)

@@ -2,7 +2,7 @@
 
 A model for extractive question answering that was trained on questions without an answer, as those
 of SQuAD 2.0 (Rajpurkar et al., 2018), rates "no answer" at [CLS] against all spans of the passage.
-So it tells how probable there is none, whatever generator then reads the passage. Knows how
+So it tells how probable it is that there is none, for any generator. Knows how
 `extractive` reads; knows nothing of priors or of when a question abstains.
 """
 
