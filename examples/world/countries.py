@@ -13,12 +13,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from items import Item, find_near, is_held_out, occurs, read_rows
-from questions import ask_fact, ask_leader
+from questions import ask_fact, ask_leader, ask_since
 from ragcore_world.editions import edition_passages
 
 from ragcore.answering.spelling import find_span
 
-__all__ = ["snapshot_items", "titled_items"]
+__all__ = ["adjectives_of", "in_a_sentence", "snapshot_items", "titled_items"]
 
 FIELDS = {
     "capital": ("Capital",),
@@ -54,6 +54,7 @@ FIELDS = {
     "border-count": ("Land boundaries",),
     "border": ("Land boundaries",),
     "leader": ("Executive branch",),
+    "since": ("Executive branch",),
 }
 """The factbook's fields that contain the answer to each kind of question."""
 
@@ -139,7 +140,7 @@ def titled_items(edition: str, folder: Path, names: set[str]) -> list[Item]:
     items, known = [], {}
     for kind, row, item in _questions(folder, names):
         known[row["code"]] = row
-        if not is_newest and kind != "leader":
+        if not is_newest and kind not in ("leader", "since"):
             continue  # the older memories differ from the newest only in their leaders
         code = row["code"]
         of_fields = [p for name in FIELDS.get(kind, ()) for p in fields[code, name]]
@@ -147,9 +148,9 @@ def titled_items(edition: str, folder: Path, names: set[str]) -> list[Item]:
         if item.gold:
             items.append(_with_wrong(item, code, FIELDS[kind][0], fields, by_country, rng))
     if is_newest:
-        adjectives = _adjectives(folder)
+        adjectives = adjectives_of(folder)
         for code, row in known.items():
-            country = _in_a_sentence(row["country"], row["question"])
+            country = in_a_sentence(row["country"], row["question"])
             for kind, (name, pattern) in FIELD_ANSWERS.items():
                 golds = fields[code, name][:1]
                 match = re.search(pattern, golds[0][1]) if golds else None
@@ -218,17 +219,21 @@ def _lacking(item: Item, passages: list[tuple[str, str]]) -> list[tuple[str, str
 
 def _questions(folder: Path, names: set[str]) -> Iterator[tuple[str, dict, Item]]:
     """Yield kind, row and item (without passages) of each question of the other countries."""
-    adjectives = _adjectives(folder)
+    adjectives = adjectives_of(folder)
     now = int(folder.name[:4])
     holders: dict[str, dict[str, str]] = defaultdict(dict)
+    reigning: set[str] = set()
     rows = [row for row in read_rows(folder / "leaders.jsonl.gz") if not is_held_out(row["code"])]
     for row in rows:
         holders[row["code"]][row["role"]] = row["answers"][0]
+        if row["role"] == "chief of state" and _MONARCHS.search(row["office"]):
+            reigning.add(row["code"])
     for row in rows:
         names.add(row["answers"][0])
-        country = _in_a_sentence(row["country"], row["question"])
+        country = in_a_sentence(row["country"], row["question"])
         of_country = holders[row["code"]]
         both = of_country.get("chief of state") == of_country.get("head of government")
+        both |= row["role"] == "head of government" and row["code"] in reigning
 
         def leader(
             rng: random.Random,
@@ -245,10 +250,21 @@ def _questions(folder: Path, names: set[str]) -> Iterator[tuple[str, dict, Item]
         year = re.search(r"\d{4}", row.get("since") or "")
         since = int(year[0]) if year else None
         yield "leader", row, Item(leader, row["answers"], [], is_name=True, since=since, now=now)
+        if row["office"] and row["since"]:
+
+            def begun(
+                rng: random.Random,
+                office: str = row["office"],
+                country: str = country,
+                adjective: str = adjectives.get(row["code"], ""),
+            ) -> str:
+                return ask_since(office, country, rng, adjective=adjective)
+
+            yield "since", {**row, "answers": [row["since"]]}, Item(begun, [row["since"]], [])
     for row in read_rows(folder / "facts.jsonl.gz"):
         if is_held_out(row["code"]):
             continue
-        country = _in_a_sentence(row["country"], row["question"])
+        country = in_a_sentence(row["country"], row["question"])
         counted = re.match(r"How many (.+?) does ", row["question"])
         adjective = "" if row["kind"] == "demonym" else adjectives.get(row["code"], "")
 
@@ -270,7 +286,7 @@ def _offices_not_held(
     folder: Path, fields: dict[tuple[str, str], list[tuple[str, str]]]
 ) -> list[Item]:
     """Make questions for offices that a country does not have: the king of a republic."""
-    adjectives = _adjectives(folder)
+    adjectives = adjectives_of(folder)
     items = []
     by_code: dict[str, list[dict]] = defaultdict(list)
     for row in read_rows(folder / "leaders.jsonl.gz"):
@@ -288,7 +304,7 @@ def _offices_not_held(
             missing = ["President", "president", "Emperor"]
         else:
             continue
-        country = _in_a_sentence(rows[0]["country"], rows[0]["question"])
+        country = in_a_sentence(rows[0]["country"], rows[0]["question"])
 
         def ask(
             rng: random.Random,
@@ -303,12 +319,12 @@ def _offices_not_held(
     return items
 
 
-def _adjectives(folder: Path) -> dict[str, str]:
+def adjectives_of(folder: Path) -> dict[str, str]:
     """Return each country's adjective of nationality."""
     rows = (row for row in read_rows(folder / "facts.jsonl.gz") if row["kind"] == "demonym")
     return {row["code"]: row["answers"][0] for row in rows}
 
 
-def _in_a_sentence(country: str, question: str) -> str:
+def in_a_sentence(country: str, question: str) -> str:
     """Return the country as the question writes it, with its article."""
     return f"the {country}" if f"the {country}" in question else country

@@ -1,7 +1,8 @@
 """Word questions for offices and facts of the World Factbook in many ways.
 
-Knows wordings of offices, and draws those of facts from `fact_wordings.py` and
-`further_wordings.py`; `wording.py` varies how they are typed. `{c}` stands for the country as a
+Knows wordings of offices, and draws others from `role_wordings.py`, and those of facts from
+`fact_wordings.py`, `further_wordings.py` and `field_wordings.py`; `wording.py` varies how they are
+typed. `{c}` stands for the country as a
 sentence says it ("the Maldives"), `{a}` for its adjective ("Maldivian"), `{o}` for the office,
 `{d}` for a word such as "provinces". A reader trained on one wording a kind learns the wording; one
 trained on hundreds learns the question.
@@ -12,10 +13,12 @@ from __future__ import annotations
 import random
 
 from fact_wordings import FACTS
+from field_wordings import FIELD_WORDINGS
 from further_wordings import FACTS_MORE
+from role_wordings import LEADER_PHRASES, ROLE_WORDINGS, SINCE_PHRASES
 from wording import roughen
 
-__all__ = ["ask_fact", "ask_leader"]
+__all__ = ["ask_fact", "ask_leader", "ask_since", "usable"]
 
 LEADERS = (
     "Who is the {o} of {c}?",
@@ -131,7 +134,8 @@ def ask_fact(
     kind: str, country: str, rng: random.Random, *, adjective: str = "", division: str = ""
 ) -> str:
     """Draw a wording for a kind of fact, sometimes typed carelessly."""
-    wordings = _usable((*FACTS.get(kind, ()), *FACTS_MORE.get(kind, ())), adjective)
+    listed = (*FACTS.get(kind, ()), *FACTS_MORE.get(kind, ()), *FIELD_WORDINGS.get(kind, ()))
+    wordings = usable(listed, adjective)
     wording = rng.choice(wordings)
     return roughen(wording.format(c=country, a=adjective, d=division or "divisions"), rng)
 
@@ -147,20 +151,29 @@ def ask_leader(
 ) -> str:
     """Draw a question for the holder of an office, by its title or by its role.
 
-    With `both`, the holder heads state and government, so that a question may ask who leads.
+    With `both`, the holder heads state and government, or governs for a monarch who does not, so
+    that a question may ask who leads.
     """
     draw = rng.random()
-    if both and draw < 0.15:
-        wording = rng.choice(_usable(BOTH_ROLES, adjective))
+    if both and draw < 0.2:
+        wording = rng.choice(usable((*BOTH_ROLES, *ROLE_WORDINGS["both"]), adjective))
         return roughen(wording.format(c=country, a=adjective), rng)
-    if draw < 0.3 and role in LEADER_EXTRA:
-        return roughen(rng.choice(LEADER_EXTRA[role]).format(c=country), rng)
-    named = rng.choice(ROLES.get(role, (role,))) if draw < 0.5 else office
+    if draw < 0.5 and role in ROLE_WORDINGS:
+        wording = rng.choice(usable((*LEADER_EXTRA[role], *ROLE_WORDINGS[role]), adjective))
+        return roughen(wording.format(c=country, a=adjective), rng)
+    named = rng.choice(ROLES.get(role, (role,))) if draw < 0.6 else office
     if rng.random() < 0.5:
         named = named.lower()
-    wording = rng.choice(_usable((*LEADERS, *LEADERS_MORE), adjective))
+    wording = rng.choice(usable((*LEADERS, *LEADERS_MORE, *LEADER_PHRASES), adjective))
     return roughen(wording.format(o=named, c=country, a=adjective), rng)
 
 
-def _usable(wordings: tuple[str, ...], adjective: str) -> list[str]:
+def ask_since(office: str, country: str, rng: random.Random, *, adjective: str = "") -> str:
+    """Draw a question since when the holder of an office has been in it."""
+    named = office.lower() if rng.random() < 0.5 else office
+    wording = rng.choice(usable(SINCE_PHRASES, adjective))
+    return roughen(wording.format(o=named, c=country, a=adjective), rng)
+
+
+def usable(wordings: tuple[str, ...], adjective: str) -> list[str]:
     return [wording for wording in wordings if adjective or "{a}" not in wording]

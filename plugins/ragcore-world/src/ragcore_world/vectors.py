@@ -1,7 +1,8 @@
 """The encoder `world-vectors`: the Factbook's passages have vectors already, others are encoded.
 
-Knows when the vectors of this package are those of an encoder; `packed_vectors.py` knows the file.
-Encoding all passages takes minutes, reading their vectors less than a second.
+Knows when the vectors of this package, and the map of questions, are those of an encoder;
+`packed_vectors.py` and `question_map.py` know the files. Encoding all passages takes minutes,
+reading their vectors less than a second.
 """
 
 from __future__ import annotations
@@ -14,11 +15,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import numpy as np
 
+from ragcore.arrays import to_numpy
 from ragcore.contracts import Encoder, TextTokenizer, TokenizedEncoder, supports
 from ragcore.errors import PluginError, UnsupportedOperation
 from ragcore.types import Passage
 from ragcore_world.configs import WorldVectorsConfig
 from ragcore_world.packed_vectors import PackedVectors
+from ragcore_world.question_map import QuestionMap
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -39,6 +42,10 @@ class WorldVectors:
     all-MiniLM-L6-v2: with another model, or other settings of what a passage's vector depends on, a
     warning says that all passages are encoded.
 
+    A question's vector is moved by the map of this package, which was trained on questions about
+    the Factbook, unless `questions` is plain or the encoder is another one. Passages' vectors do
+    not depend on it, so that a memory serves both.
+
         encoder:
           use: world-vectors
           encoder: {use: sentence-transformers, model: all-MiniLM-L6-v2}
@@ -47,6 +54,7 @@ class WorldVectors:
     Config: ClassVar[type[WorldVectorsConfig]] = WorldVectorsConfig
 
     def __init__(self, config: WorldVectorsConfig) -> None:
+        self._config: Final = config
         self._encoder: Final[Encoder] = config.encoder.shared()
         self.dim: Final = self._encoder.dim
 
@@ -94,6 +102,23 @@ class WorldVectors:
         )
         return None
 
+    @cached_property
+    def _map(self) -> QuestionMap | None:
+        """The map of this package; None where it is not wanted, or is another encoder's."""
+        if self._config.questions == "plain" or self._packed is None:
+            return None
+        question_map = QuestionMap.read(files("ragcore_world") / "minilm" / "questions.npz")
+        if question_map.matrix.shape != (self.dim, self.dim) or (
+            question_map.encoder != self._encoder.fingerprint
+        ):
+            raise PluginError(
+                "encoder 'world-vectors': the map of questions is of "
+                f"{question_map.encoder} and {len(question_map.matrix)} numbers, the vectors of "
+                f"passages are of {self._encoder.fingerprint} and {self.dim}: install "
+                "ragcore-world again"
+            )
+        return question_map
+
     def encode_passages(self, passages: Sequence[Passage]) -> Vectors:
         """Return vectors d(z), float32 [n, d], from this package where it has them."""
         if self._packed is None or not passages:
@@ -109,5 +134,8 @@ class WorldVectors:
     def encode_questions(
         self, questions: Sequence[str]
     ) -> npt.NDArray[np.floating[Any]] | torch.Tensor:
-        """Return vectors q(x), float32 [B, d], of the encoder."""
-        return self._encoder.encode_questions(questions)
+        """Return vectors q(x), float32 [B, d], of the encoder, moved by the map of questions."""
+        vectors = self._encoder.encode_questions(questions)
+        if self._map is None or not questions:
+            return vectors
+        return self._map.moved(to_numpy(vectors))
