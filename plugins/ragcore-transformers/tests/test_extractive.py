@@ -213,14 +213,23 @@ def test_without_a_text_the_answer_is_unknown(
     assert other == pytest.approx(FLOOR * generator.vocabulary_size ** -len(answers[1]))
 
 
-def test_a_model_without_unknown_has_no_answer_to_no_text(folders: dict[str, Path]) -> None:
+def test_a_model_without_unknown_answers_nothing_to_no_text(folders: dict[str, Path]) -> None:
     generator = reader(folders["bert"], unknown=None)
+    end = generator.eos_token_id
     with torch.no_grad():
         read = generator.read([QUESTION, QUESTION], [None, PASSAGE])
+        targets = torch.tensor([[end]])
+        scored = [generator.score(read, torch.tensor([pair]), targets) for pair in (0, 1)]
+        every = generator.score_all(read, torch.tensor([0]), targets)[0, 0]
         state = generator.start(read, torch.arange(2))
         nothing, something = generator.step(state, None)
-    size = generator.vocabulary_size
-    torch.testing.assert_close(nothing, torch.full((size,), -math.log(size)))
+    assert nothing.exp().sum() == pytest.approx(1, abs=1e-5)
+    assert float(nothing[end].exp()) == pytest.approx(1 - FLOOR, abs=1e-5)
+    torch.testing.assert_close(every, nothing)
+    torch.testing.assert_close(scored[0][0, 0], nothing[end])
+    # Of a passage with text there is always an answer.
+    assert float(something[end]) < math.log(FLOOR)
+    torch.testing.assert_close(scored[1][0, 0], something[end])
     (unknown,) = generator.encode_answers(["unknown"])
     # The word stands in the passage, and is a span like any other.
     assert float(something[unknown[0]]) > math.log(FLOOR)

@@ -137,7 +137,8 @@ class Extractive:
         """Read P pairs, in batches of similar length; see the contract.
 
         All of the answer's probability is computed here: an answer is a span of the passage's
-        text. Without a passage, or where its text has no token, the answer is `unknown`.
+        text. Without a passage, or where its text has no token, the answer is `unknown`, or empty
+        where that is null.
 
         Raises:
             QuestionError: a question does not fit the input even without its passage.
@@ -151,9 +152,9 @@ class Extractive:
             tokens[pair, : len(text)] = torch.tensor(text, dtype=torch.long)
         tokens = tokens.to(self.device)
         start, end, null = self._logits(inputs, longest)
-        if self._null_token is None:
-            null = torch.full_like(null, -torch.inf)
         exists, config = tokens >= 0, self.config
+        if self._null_token is None:
+            null = null.masked_fill(exists.any(dim=1), -torch.inf)
         spans, null, floor = span_masses(start, end, null, exists, config.longest, config.floor)
         return SpanMasses(
             tokens,
@@ -305,7 +306,7 @@ class Extractive:
 
     def _abstaining_answer(self) -> list[int]:
         if self.config.unknown is None:
-            return []
+            return [self.eos_token_id]
         (ids,) = self.encode_answers([self.config.unknown])
         # Any word that the tokenizer does not know would be the same answer.
         if len(ids) == 1 or self.tokenizer.unk_token_id in ids:

@@ -35,7 +35,8 @@ class SpanMasses:
         spans: [P, N, L], of the span of n + 1 tokens that begins at s; -inf where there is none.
         null: [P], of "no answer"; -inf where the model has no such answer.
         floor: [P], log ε; 0 where there is neither a span nor the null.
-        null_target: int64 [U], the abstaining answer, its end token included; [0] without one.
+        null_target: int64 [U], the abstaining answer, its end token included; of one that is empty
+            the end token alone; [0] without one.
         end: the end token.
         vocabulary_size: V.
     """
