@@ -104,7 +104,7 @@ class TestShare:
 
 class TestTypos:
     def test_change_one_word_of_the_phrase_and_nothing_else(self, script: Script) -> None:
-        mistyped = script("world_rows.wordings").mistyped
+        mistyped = script("world_rows.phrasing").mistyped
         question = "Who is the President of Costa Rica?"
         seen = set()
         for seed in map(str, range(200)):
@@ -118,9 +118,9 @@ class TestTypos:
         assert len(seen) > 10
 
     def test_leave_short_words_and_other_texts_alone(self, script: Script) -> None:
-        wordings = script("world_rows.wordings")
-        assert wordings.mistyped("Who is the King of Fiji?", "Fiji", "1") is None
-        assert wordings.mistyped("Who is the King of Tonga?", "Samoa", "1") is None
+        mistyped = script("world_rows.phrasing").mistyped
+        assert mistyped("Who is the King of Fiji?", "Fiji", "1") is None
+        assert mistyped("Who is the King of Tonga?", "Samoa", "1") is None
 
 
 def test_every_group_has_a_dozen_wordings_that_name_the_country(script: Script) -> None:
