@@ -18,17 +18,8 @@ from data import is_held_out
 
 from world_rows.figures import Asked
 from world_rows.memories import rows
-from world_rows.wordings import (
-    ADJECTIVE,
-    CONVERSATIONAL,
-    EITHER,
-    INDIRECT,
-    REWORDED,
-    adjective_of,
-    in_a_sentence,
-    mistyped,
-    office_word,
-)
+from world_rows.phrasing import adjective_of, in_a_sentence, mistyped, office_word
+from world_rows.wordings import ADJECTIVE, CONVERSATIONAL, EITHER, INDIRECT, REWORDED
 
 __all__ = [
     "FactbookQuestions",

@@ -1,43 +1,27 @@
-"""Word questions as people type them, and mistype names in them.
+"""Wordings of questions about countries, as people type them, for the evaluation alone.
 
-Every wording is by hand, and none is among the training's (examples/world/questions.py; a test
-compares them), so that the figures say how the demo does with wordings that it was not trained on.
-Knows rows of the Factbook's questions: country, role, office, kind of fact; knows nothing of
-memories.
+Every wording is by hand. They were written without sight of those that the demo's models are
+trained on, and the other way round; a wording with the same content words as one of the training's,
+in any order, is left out (examples/world/*wordings.py and questions.py; a test compares them).
+Others may have the same idea in other words, as those that a user types may. Knows offices, roles
+and kinds of fact; knows nothing of memories.
 """
 
 from __future__ import annotations
 
-import random
-import re
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-__all__ = [
-    "ADJECTIVE",
-    "CONVERSATIONAL",
-    "EITHER",
-    "INDIRECT",
-    "REWORDED",
-    "adjective_of",
-    "in_a_sentence",
-    "mistyped",
-    "office_word",
-]
+__all__ = ["ADJECTIVE", "CONVERSATIONAL", "EITHER", "INDIRECT", "REWORDED"]
 
 CONVERSATIONAL: Final = (
     "hey, do you know who the {office} of {of} is?",
     "can you tell me who's {office} of {of} right now",
     "I forgot the name of {of}'s {office}, can you help?",
-    "so who is currently the {office} in {of}?",
     "My teacher asked me who the {office} of {of} is. Do you know?",
     "i need the name of the {office} of {of} please",
     "Quick question: who serves as {office} of {of}?",
     "who's the {office} over in {of} these days?",
-    "Could you look up {of}'s {office} for me?",
-    "what's the name of the current {office} of {of}",
-    "tell me the {office} of {of}",
-    "{country} - who is the {office}?",
     "Any idea who {of} has as its {office} at the moment?",
     "We were wondering last night who the {office} of {of} is.",
     "ok so {of}, who is their {office}",
@@ -48,6 +32,35 @@ CONVERSATIONAL: Final = (
     "hello there, I was reading the news about {of} and they mentioned the {office}, who's that",
     "If I met the {office} of {of}, whom would I be meeting?",
     "whats the {office} of {of} called again, it's on the tip of my tongue",
+    "crossword clue, {office} of {of}, any guess?",
+    "We're writing a letter to {of}'s {office}. Whom do we address it to?",
+    "Fact check before we print: the {office} of {of} is which person?",
+    "My flight lands in {of} tomorrow and I'd be embarrassed not to know the {office}. Who is it?",
+    "no clue about {of} at all. {office}?",
+    "Settle a bet for us. {of}, {office}, who?",
+    "ugh, geography test tomorrow, need {of}'s {office}",
+    "wait, did {of} change its {office}? who has the job",
+    "I am from far away and do not know {of}. What person is there the {office}?",
+    "For the caption under this photo: who is {office} of {of}?",
+    "There's a handshake on the front page with the {office} of {of}. Whose hand is that?",
+    "On the phone they mentioned {of}'s {office} without a name. Which name is it?",
+    "Who, as of today, carries the title of {office} in {of}?",
+    "grandma wants to know who became {office} of {of}",
+    "Looking for: {office}, {country}.",
+    "could somebody remind me which person {of} calls its {office}",
+    "I keep mixing them up: who is {of}'s {office}, and please only the name.",
+    "You know everything about {of}, right? Then who's the {office}?",
+    "Our class is writing to the {office} of {of}. What name goes on the envelope?",
+    "Before the interview with {of}'s {office} I should at least know whom I will interview.",
+    "hi, me again. {of} this time. the {office}?",
+    "Fill in the blank: the {office} of {of} is ____.",
+    "is there somebody who can say me the {office} of {of}",
+    "{of}'s {office} goes by what name?",
+    "Let's play trivia, your category is {of}: who is {office}?",
+    'The subtitles only said "the {office} of {of}". Who would that have been?',
+    "If a newsreader says '{of}'s {office}', which person is meant?",
+    "I married into a family from {of}; at dinner they argue about the {office}. Who is it?",
+    "Whom would you google if you wanted the {office} of {of}?",
 )
 
 EITHER: Final = "either"
@@ -58,240 +71,272 @@ REWORDED: Final[Mapping[str, Sequence[str]]] = {
         "Which person is at the top of the state in {of}?",
         "who holds the highest office in {of}?",
         "Who officially stands at the head of {of}?",
-        "Who is number one in {of} by protocol?",
         "Whose portrait hangs in the public offices of {of}?",
         "Who receives foreign ambassadors in {of}?",
+        "Who hosts the banquet when royalty pays a state visit to {of}?",
+        "In whose name are the laws of {of} proclaimed?",
+        "Which dignitary embodies the nation of {of}?",
+        "For whom is the anthem played when {of} sends its highest guest abroad?",
+        "Who outranks everybody else in {of} at a ceremony?",
+        "Whose face would be on the stamps if {of} put its supreme representative there?",
+        "king or president, whichever {of} has: who is it?",
+        "To whom does a new ambassador in {of} hand the letters of credence?",
+        "{country} monarch or president name",
+        "Who occupies the throne or the presidential palace of {of}?",
+        "Who pins the highest medals on people in {of}?",
+        "Is it a king, a queen, a president in {of}, and which one?",
     ),
     "head of government": (
         "who gives the government of {of} its orders",
         "Who heads the cabinet of {of}?",
         "Which politician directs day-to-day politics in {of}?",
         "Who chairs the cabinet meetings in {of}?",
-        "Who is at the helm of the government of {of}?",
         "who's the chief minister or premier or so in {of}",
         "Who do the ministers of {of} work under?",
+        "Who leads the council of ministers of {of}?",
+        "Who sits at the top of the executive in {of}?",
+        "name the boss of all ministers in {of}",
+        "Which politician formed the present government of {of}?",
+        "Whose government is in power in {of}?",
+        "Who is {of}'s chief executive?",
+        "Around whose table do the ministers of {of} meet?",
+        "To whom do the finance minister and all other ministers of {of} report?",
+        "Who manages the affairs of government in {of}?",
+        "which politician captains the ministers' team of {of}",
     ),
     "representative": (
         "Who speaks for the crown in {of}?",
         "Who acts for the monarch in {of}?",
         "who stands in for the king or queen in {of}",
         "Who governs {of} on behalf of a faraway country or crown?",
+        "What is the name of the crown's deputy in {of}?",
+        "Whom did the monarch post to {of}?",
+        "The sovereign lives far from {of}; who signs in the sovereign's place there?",
+        "viceroy {country} name",
+        "Who carries out the royal duties in {of} while the monarch is elsewhere?",
+        "Which envoy of the mother country looks after {of}?",
+        "By whom is the throne represented in {of}?",
     ),
     EITHER: (
         "Who has the say in {of}?",
-        "who has the last word in {of}",
         "Who rules {of} these days?",
-        "who's the leader of {country}",
         "Who steers {of} nowadays?",
         "who is running {of} at the moment?",
-        "{country} leader name",
-        "Who calls the shots in {of}?",
+        'who would you ask for if you told {of} "take me to your leader"',
+        "Which politician matters most in {of}?",
+        "Who sits in the driver's seat of {of}?",
+        "Whom would journalists call the strong man or woman of {of}?",
+        "Who is politically on top in {of}?",
     ),
 }
 """By role, without the office's title; to those of `EITHER` both leading roles are right."""
 
 ADJECTIVE: Final = (
-    "and the {adjective} {office} would be?",
-    "Which name does the {adjective} {office} have?",
-    "Who's the current {adjective} {office}",
-    "name of {adjective} {office}",
     "Who sits in the chair of the {adjective} {office}?",
-    "who is {adjective} {office} now",
     "I'd like to know who the {adjective} {office} is.",
     "Tell me the name of the {adjective} {office}, please.",
-    "{adjective} {office} name?",
     "Which person is the {adjective} {office} today?",
     "Have you heard who the {adjective} {office} is?",
     "which name goes with {adjective} {office}",
-    "the {adjective} {office} is who?",
     "Who was most recently made {adjective} {office}?",
+    "{adjective} {office}, anyone?",
+    "Which politician is {adjective} {office} this year?",
+    "crossword: {adjective} {office}",
+    "I met the {adjective} {office} once but the name escapes me.",
+    "please can you say me the {adjective} {office}",
+    'Whom do the papers mean by "the {adjective} {office}"?',
+    "The post of {adjective} {office} belongs to whom?",
+    "what was the {adjective} {office}'s name again?",
+    'Whose business card says "{adjective} {office}"?',
+    "{adjective} {office} wiki",
+    "Our guest is the {adjective} {office}. How do I introduce this person by name?",
+    "By what name is the {adjective} {office} known?",
+    "if the {adjective} {office} rang me up, who would be on the line?",
+    "A photo shows the {adjective} {office}. Who is in the picture?",
+    "identify the {adjective} {office}",
+    "For ten points: the {adjective} {office}!",
+    "Who signs letters as {adjective} {office}?",
+    "Somebody must be {adjective} {office}. Who?",
+    "Remind me, {adjective} {office}?",
+    "To whom would one address a letter to the {adjective} {office}?",
 )
 
 INDIRECT: Final[Mapping[str, Sequence[str]]] = {
     "capital": (
-        "From which city is {of} governed?",
         "Where does the government of {of} sit?",
-        "which town is the seat of government in {of}",
+        "In which city would I look for the ministries of {of}?",
+        "where do embassies in {of} have their address, what city",
+        "Which city runs {of}?",
     ),
     "population": (
         "How many people call {of} home?",
         "how many heads does {of} count",
         "How many would have to sign if all of {of} signed?",
-        "What's the headcount of {of}?",
+        "How crowded is {of}, in total number of persons?",
+        "a census of {of} would count how many",
+        "Roughly how many souls live in {of}?",
+        "If everybody in {of} got one euro, how many euros would that be?",
     ),
     "area": (
         "How much ground does {of} take up?",
-        "how large is the territory of {of}?",
         "How many square kilometers does {of} cover?",
+        "How much room is there in {of}, in square kilometers?",
+        "how big is {country} on the map in km2",
     ),
     "coastline": (
         "How many kilometers of sea shore does {of} have?",
-        "how long is the coast of {of}",
+        "How far would I walk if I followed the beaches all along {of}?",
+        "{country} km of shore",
+        "How much seaside has {of}?",
     ),
     "highest-point": (
         "What's the tallest mountain in {of}?",
         "Where would I be standing at the very top of {of}?",
         "which peak rises highest in {of}?",
+        "On which summit would climbers plant a flag to stand above everything else in {of}?",
+        "name of the roof of {of}",
+        "What do mountaineers climb in {of} if they want the top one?",
+        "Which place in {of} is nearest to the clouds?",
     ),
     "highest-elevation": (
         "How tall is the tallest mountain in {of}?",
         "How far above sea level does {of} rise at most?",
+        "How many meters up can one climb in {of}?",
+        "At what altitude is one on the top summit of {of}?",
+        "how many meters has the biggest mountain of {country}",
+        "How high do the mountains of {of} go?",
     ),
     "lowest-point": (
         "What is the lowest-lying spot in {of}?",
         "where is the land deepest in {of}?",
+        "Where in {of} would all the water end up if it ran downhill?",
+        "Which spot in {of} has the least altitude?",
+        "to get as far down as possible in {of}, where do I go",
+        "What's the bottom of {of}, geographically?",
     ),
     "official-language": (
         "What language does the government of {of} use?",
         "which language should I learn before moving to {of}?",
         "what do people speak officially in {of}",
+        "Which phrase book should I pack for an office visit in {of}?",
+        "I have to fill in a form for the authorities of {of}. In which language?",
+        "{country} speaks what",
     ),
     "currency": (
-        "What is in people's wallets in {of}?",
         "what cash do shops in {of} take",
         "Which banknotes do I need for a trip to {of}?",
+        "What do I get from a cash machine in {of}?",
+        "I pay for a coffee in {of}. With what money?",
     ),
     "life-expectancy": (
         "How old do people in {of} get on average?",
-        "How long do people live in {of}?",
         "how many birthdays does somebody born in {of} get?",
+        "At what age do people in {of} die on average?",
+        "How many years can a newborn in {of} look forward to?",
+        "What age does the average person reach in {of}?",
+        "how old become the people of {of} normally",
     ),
     "literacy": (
         "What share of people in {of} can read and write?",
         "how many percent of {of}'s people can read",
+        "Of a hundred grown-ups in {of}, how many could read this question?",
+        "how widespread is reading and writing in {of}, in percent",
+        "What part of the people of {of} knows how to read?",
+        "How many percent in {of} could write their own name and read a newspaper?",
     ),
     "tld": (
-        "What do web addresses in {of} end in?",
         "which ending do websites from {of} have",
+        "What comes after the last dot in a web address from {of}?",
+        "{country} websites dot what",
+        "Which letters end an e-mail address from {of}?",
     ),
     "independence": (
         "When did {of} become a country of its own?",
-        "since when is {of} independent",
         "On what day did {of} stop being ruled by others?",
+        "Since what date has {of} been its own master?",
+        "On which date was {of} freed from foreign rule?",
+        "when did {of} leave its colonizers or its former state",
+        "How far back does {of}'s sovereignty go, to which date?",
     ),
     "independence-from": (
         "Who ruled {of} before it became independent?",
         "Whose colony or part was {of} before?",
+        "From whom did {of} break away?",
+        "which power let {of} go its own way",
+        "Whose flag flew over {of} before its own?",
+        "Who had to give up {of} when it became free?",
     ),
     "anthem": (
-        "What song do they play for {of} at the Olympics?",
         "What's {of}'s national song called?",
+        "What tune do players from {of} sing before a football match?",
+        "For what song does everybody in {of} stand up?",
+        "{country} hymn title",
     ),
     "government-type": (
         "By what system do they rule {of}?",
         "what kind of state is {of}?",
+        "Is {of} a republic, a monarchy or something else?",
+        "How is {of} organised as a state?",
     ),
     "voting-age": (
-        "How old must I be to vote in {of}?",
         "From what age can people in {of} take part in elections?",
+        "On which birthday do people in {of} get their first ballot?",
+        "my cousin from {of} is a teenager, at what age may she vote",
+        "How many years old are the youngest voters in {of}?",
     ),
     "demonym": (
         "What do you call something from {of}?",
         "what is the word for things that come from {of}?",
+        "If a dish is from {of}, it is a ... dish?",
+        "Somebody born in {of} is called what?",
+        "made in {country}, so it is a what product? which adjective",
+        "A person with a passport from {of} is a what?",
     ),
     "national-holiday": (
         "What do people in {of} celebrate as their national day?",
-        "which national day does {of} have?",
+        "Which feast of the nation closes the shops in {of}?",
+        "For what occasion do they hang out flags all over {of} each year?",
+        "What is the name of the great patriotic holiday of {of}?",
     ),
     "national-holiday-date": (
         "When do people in {of} celebrate their national day?",
         "On which day of the year does {of} celebrate itself?",
+        "On what date are there parades for the nation in {of}?",
+        "when are the fireworks for {of}'s national feast",
+        "Which date is {of}'s equivalent of the Fourth of July?",
+        "What day should I avoid for business in {of} because the nation celebrates?",
     ),
     "long-name": (
         "By what whole name does {of} sign treaties?",
-        "What's {of}'s full official name?",
+        "How is {of} written out on its passports?",
+        "what does {of} call itself when it is being formal",
+        "{of} is only the short form; what's the long one?",
     ),
     "former-name": (
         "What did old maps call {of}?",
         "under what name was {of} known in the past?",
+        "What did my grandparents call {of}?",
+        "{of} wasn't always called that; what was it before?",
     ),
     "location": (
-        "In what part of the world is {of}?",
         "which region would I fly to for a visit of {of}",
+        "Where on the globe do I put my finger for {of}?",
+        "on which continent and near what is {of}",
+        "Spinning the globe, where do I stop to find {of}?",
     ),
     "largest-city": (
-        "What's the biggest city in {of}?",
-        "which city of {of} has the most people in it?",
+        "Where do most townspeople of {of} live?",
+        "metropolis {country}, the biggest one",
+        "In which city would I be among the most people in {of}?",
+        "What's the number one city of {of} by inhabitants?",
     ),
     "national-symbol": (
         "Which animal or plant stands for {of}?",
         "What is the emblem of {of}?",
+        "What creature, flower or sign do people link with {of}?",
+        "which animal is on the coat of arms or jerseys of {of}, like the kangaroo for Australia",
+        "As the maple leaf is to Canada, what is to {of}?",
+        "what would a team from {of} have as its mascot, going by the country's own sign",
     ),
 }
 """By kind of fact, without the words that the Factbook uses for it where there are others."""
-
-_ADJECTIVES: Final = {
-    # What people write where the Factbook has two words, a noun, or a name that others share.
-    "Laos": "Laotian",
-    "Botswana": "",
-    "Curacao": "",
-    "Democratic Republic of the Congo": "",
-    "Dominican Republic": "",
-    "Saint Vincent and the Grenadines": "Vincentian",
-    "Singapore": "Singaporean",
-    "Virgin Islands": "",
-}
-
-_NEIGHBOURS: Final = {
-    "a": "sq", "b": "vn", "c": "xv", "d": "sf", "e": "wr", "f": "dg", "g": "fh", "h": "gj",
-    "i": "uo", "j": "hk", "k": "jl", "l": "k", "m": "n", "n": "bm", "o": "ip", "p": "o",
-    "q": "w", "r": "et", "s": "ad", "t": "ry", "u": "yi", "v": "cb", "w": "qe", "x": "zc",
-    "y": "tu", "z": "x",
-}  # fmt: skip
-"""The keys to the left and right of each on a QWERTY keyboard."""
-
-_SHORTEST: Final = 5
-"""Letters of a word that is mistyped: fewer leave too little to recognise."""
-
-
-def in_a_sentence(country: str, question: str) -> str:
-    """Return the country as its question writes it, with its article."""
-    return f"the {country}" if f"the {country}" in question else country
-
-
-def office_word(office: str) -> str:
-    """Return an office as people type it within a sentence."""
-    return office.lower()
-
-
-def adjective_of(country: str, demonyms: Sequence[str]) -> str:
-    """Return the adjective of a country; empty where it is another country's too, or is none."""
-    if country in _ADJECTIVES:
-        return _ADJECTIVES[country]
-    return demonyms[0] if demonyms else ""
-
-
-def mistyped(text: str, phrase: str, seed: str) -> str | None:
-    """Put one typing error into the longest word of a phrase in a text.
-
-    A letter is left out, doubled, exchanged with the next one, or hit on the key next to it; the
-    first letter stays.
-
-    Args:
-        text: the question.
-        phrase: a part of it.
-        seed: decides which error, the same in every run.
-
-    Returns:
-        The text with the error; None where the phrase is not in it, or all its words are short.
-    """
-    word = max(re.findall(r"[^\W\d_]+", phrase), key=len, default="")
-    at = text.rfind(phrase)
-    if len(word) < _SHORTEST or at < 0:
-        return None
-    rng = random.Random(seed)
-    wrong = word
-    while wrong == word:
-        index = rng.randrange(1, len(word) - 1)
-        kind = rng.choice(("drop", "double", "swap", "neighbour"))
-        letter = word[index]
-        if kind == "drop":
-            wrong = word[:index] + word[index + 1 :]
-        elif kind == "double":
-            wrong = word[:index] + letter + word[index:]
-        elif kind == "swap":
-            wrong = word[:index] + word[index + 1] + letter + word[index + 2 :]
-        else:
-            wrong = word[:index] + rng.choice(_NEIGHBOURS.get(letter, letter)) + word[index + 1 :]
-    begin = text.index(word, at)
-    return text[:begin] + wrong + text[begin + len(word) :]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import gzip
+import json
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,6 +19,12 @@ import pytest
 Script = Callable[[str], ModuleType]
 
 TRAINING = Path(__file__).parents[2] / "examples" / "world"
+FUNCTION_WORDS = (
+    "a an and any are as at be been being but by can could did do does for from had has have how i "
+    "if in is it its may me my of on one or please should so that the their there they this to was "
+    "we were what whats when where which who whom whos whose will with would you your"
+)
+"""Words that questions share whatever they ask for."""
 
 
 def answered(figures: ModuleType, **changes: Any) -> Any:
@@ -96,7 +104,7 @@ class TestShare:
 
 class TestTypos:
     def test_change_one_word_of_the_phrase_and_nothing_else(self, script: Script) -> None:
-        mistyped = script("world_rows.wordings").mistyped
+        mistyped = script("world_rows.phrasing").mistyped
         question = "Who is the President of Costa Rica?"
         seen = set()
         for seed in map(str, range(200)):
@@ -110,9 +118,9 @@ class TestTypos:
         assert len(seen) > 10
 
     def test_leave_short_words_and_other_texts_alone(self, script: Script) -> None:
-        wordings = script("world_rows.wordings")
-        assert wordings.mistyped("Who is the King of Fiji?", "Fiji", "1") is None
-        assert wordings.mistyped("Who is the King of Tonga?", "Samoa", "1") is None
+        mistyped = script("world_rows.phrasing").mistyped
+        assert mistyped("Who is the King of Fiji?", "Fiji", "1") is None
+        assert mistyped("Who is the King of Tonga?", "Samoa", "1") is None
 
 
 def test_every_group_has_a_dozen_wordings_that_name_the_country(script: Script) -> None:
@@ -130,24 +138,66 @@ def test_every_group_has_a_dozen_wordings_that_name_the_country(script: Script) 
             assert "Chad" in filled, text
 
 
-def test_no_wording_is_one_of_the_training_s(script: Script) -> None:
+def test_a_holder_is_asked_for_in_different_wordings(script: Script, tmp_path: Path) -> None:
+    questions = script("world_rows.questions")
+    code = next(code for code in map(str, range(1000)) if questions.is_held_out(code))
+    country = {"code": code, "country": "Chad", "passage_ids": []}
+    leaders = [
+        {**country, "id": role, "role": role, "office": office, "answers": [office],
+         "question": f"Who is the {office} of Chad?"}
+        for role, office in (("chief of state", "King"), ("head of government", "Premier"),
+                             ("representative", "Governor"))
+    ]  # fmt: skip
+    demonym = {**country, "id": "fact", "kind": "demonym", "answers": ["Chadian"]}
+    folder = tmp_path / "factbook" / "2000"
+    folder.mkdir(parents=True)
+    for name, listed in (("leaders", leaders), ("facts", [demonym])):
+        lines = "\n".join(map(json.dumps, listed))
+        (folder / f"{name}.jsonl.gz").write_bytes(gzip.compress(lines.encode()))
+    source = questions.FactbookQuestions(tmp_path, "2000")
+    for asked, kinds in ((source.conversational(), 3), (source.adjective(), 3),
+                         (source.reworded(), 4)):  # fmt: skip
+        assert len({each.question for each in asked}) == len(asked)
+        assert len(asked) == kinds * questions.WORDINGS_EACH
+
+
+def test_no_wording_has_the_words_of_one_of_the_training_s(script: Script) -> None:
     wordings = script("world_rows.wordings")
     asked = [*wordings.CONVERSATIONAL, *wordings.ADJECTIVE]
     for texts in (*wordings.REWORDED.values(), *wordings.INDIRECT.values()):
         asked += texts
-    trained = {
-        bare(node.value)
-        for name in ("questions", "fact_wordings", "further_wordings")
-        for node in ast.walk(ast.parse((TRAINING / f"{name}.py").read_text(encoding="utf-8")))
+    trained = {content(text) for text in training_texts()}
+    for known in (
+        "In {c}, which city is capital?",
+        "Whose portrait hangs in the embassies of {of}?",
+        "Which summit must a climber conquer to be on top of {of}?",
+    ):
+        assert content(known) in trained, known
+    assert [text for text in asked if content(text) in trained] == []
+
+
+def training_texts() -> list[str]:
+    """Return every text in the files of wordings that the demo's models are trained on."""
+    files = [TRAINING / "questions.py", *sorted(TRAINING.glob("*wordings.py"))]
+    assert len(files) >= 7
+    return [
+        node.value
+        for path in files
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.Constant) and isinstance(node.value, str)
-    }
-    assert bare("Which city is the capital of {c}?") in trained
-    assert [text for text in asked if bare(text) in trained] == []
+    ]
 
 
-def bare(wording: str) -> str:
-    """Return a wording's words in lower case, with one sign for all that is filled in."""
-    return " ".join(re.findall(r"[a-z@]+", re.sub(r"{\w+}", "@", wording.lower())))
+def content(wording: str) -> frozenset[str]:
+    """Return the words that a wording asks by, in any order.
+
+    What is filled in counts as words of its own: the office tells a question for its holder from
+    others, while country and adjective are in every wording. Singular and plural are alike.
+    """
+    text = re.sub(r"{(o|office)}", " office ", wording.lower().replace("'s", ""))
+    words = re.findall(r"[a-z]+", re.sub(r"{\w+}", " ", text))
+    ignored = FUNCTION_WORDS.split()
+    return frozenset(word.removesuffix("s") for word in words if word not in ignored)
 
 
 def test_the_factbook_holds_the_answers_of_the_natural_questions(script: Script) -> None:
