@@ -1,14 +1,21 @@
 """Measure what an index in several segments costs a search, against one index of all vectors.
 
 Usage: python benchmarks/segments.py [--count 200000] [--dim 128] [--kinds flat ivf hnsw hnswlib]
-           [--segments 1 4 16] [--rounds 40]
+           [--segments 1 4 16] [--rounds 40] [--widths 1 0.5] [--sorted]
 
 For each kind of index, vectors are divided among segments as shards of one training are, merged as
 `ragcore memory merge` does, and opened from disk. Printed are the median times of a search for one
 question, k=10, divided by that of one index, with threads and without ("one thread"), for 32
 questions together, and recall@10 against brute force; "merged" says how many segments a merge
-leaves. All are searched in turn, round by round. On a machine that does other things as well,
---cpu measures the processor time of all threads: then "one thread" is what counts.
+leaves. All are searched in turn, round by round.
+
+Graphs in several segments can be searched less widely than one graph (--widths, of its efSearch of
+64) for the same recall, since each gives k hits of which most are not needed. That depends on where
+the best passages of a question are: in any segment, as drawn, or most of them in a few (--sorted,
+in the order of 64 directions), as where a corpus is sorted by subjects.
+
+On a machine that does other things as well, --cpu measures the processor time of all threads: then
+"one thread" is what counts.
 """
 
 from __future__ import annotations
@@ -36,6 +43,8 @@ from ragcore.retrievers.segments import Segments
 
 LISTS = 1024
 K = 10
+EF = 64
+GRAPHS = ("hnsw", "hnswlib")
 KINDS: dict[str, tuple[type[Any], Any]] = {
     "exact": (Exact, Exact.Config()),
     "flat": (Faiss, Faiss.Config(factory="Flat")),
@@ -44,8 +53,8 @@ KINDS: dict[str, tuple[type[Any], Any]] = {
         Faiss,
         Faiss.Config(factory=f"IVF{LISTS},Flat", search={"nprobe": 16}, train_size=50_000),
     ),
-    "hnsw": (Faiss, Faiss.Config(factory="HNSW32", search={"efSearch": 64})),
-    "hnswlib": (Hnswlib, Hnswlib.Config(ef_search=64)),
+    "hnsw": (Faiss, Faiss.Config(factory="HNSW32", search={"efSearch": EF})),
+    "hnswlib": (Hnswlib, Hnswlib.Config(ef_search=EF)),
 }
 
 
@@ -53,12 +62,13 @@ def main() -> None:
     options = parse()
     data = clustered(options.count, 64, options.dim)
     print(f"{os.cpu_count()} processors; {data.description}", flush=True)
-    print(f"{'kind':8} {'segments':>8} {'merged':>6} {'ms':>8} {'ratio':>6} ", end="")
+    print(f"{'kind':8} {'segments':>8} {'merged':>6} {'width':>5} {'ms':>8} {'ratio':>6} ", end="")
     print(f"{'one thread':>10} {'together':>8} {'recall':>6} {'merge s':>7}")
-    truth = brute_force(data.queries, data.stored)
+    stored = by_subject(data.stored) if options.sorted else data.stored
+    truth = brute_force(data.queries, stored)
     for kind in options.kinds:
         with tempfile.TemporaryDirectory() as folder:
-            measure(kind, data.stored, data.queries, truth, options, Path(folder))
+            measure(kind, stored, data.queries, truth, options, Path(folder))
 
 
 def parse() -> argparse.Namespace:
@@ -68,6 +78,10 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=40, help="searches of each")
     parser.add_argument("--segments", type=int, nargs="+", default=[1, 4, 16])
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=["flat", "ivf", "hnsw"])
+    parser.add_argument(
+        "--widths", type=float, nargs="+", default=[1.0], help="of the search of several graphs"
+    )
+    parser.add_argument("--sorted", action="store_true", help="neighbours in the same segment")
     parser.add_argument("--cpu", action="store_true", help="measure processor time")
     return parser.parse_args()
 
@@ -81,7 +95,7 @@ def measure(
     folder: Path,
 ) -> None:
     spec = ComponentSpec("index", kind, *KINDS[kind])
-    opened: dict[int, Segments] = {}
+    opened: dict[tuple[int, float], Segments] = {}
     merging: dict[int, float] = {}
     for number in options.segments:
         parts = built(spec, stored, number, folder / f"parts-{number}")
@@ -91,13 +105,15 @@ def measure(
         merge_saved(parts, merged, spec)
         merging[number] = time.perf_counter() - began
         shifts = DenseRecord.read(merged).shifts
-        opened[number] = Segments.load(merged, spec, shifts, mmap=True)
+        widths = options.widths if number > 1 and kind in GRAPHS else [1.0]
+        for width in widths:
+            opened[number, width] = Segments.load(merged, narrowed(spec, width), shifts, mmap=True)
         shutil.rmtree(folder / f"parts-{number}")
     clock = time.process_time if options.cpu else time.perf_counter
-    times: dict[tuple[int, str], list[float]] = {}
+    times: dict[tuple[tuple[int, float], str], list[float]] = {}
     for turn in range(options.rounds):
         query = queries[turn % len(queries)][None]
-        for number, segments in opened.items():
+        for searched, segments in opened.items():
             for way, asked, worth in (
                 ("threads", query, parallel._WORTH),
                 ("one", query, float("inf")),
@@ -109,22 +125,46 @@ def measure(
                 segments.search(asked, K)
                 began = clock()
                 segments.search(asked, K)
-                times.setdefault((number, way), []).append(clock() - began)
+                times.setdefault((searched, way), []).append(clock() - began)
                 parallel._WORTH = usual
     middle = {key: median(each) for key, each in times.items()}
-    first = options.segments[0]
-    for number, segments in opened.items():
+    first = next(iter(opened))
+    for searched, segments in opened.items():
+        number, width = searched
         hits = segments.search(queries, K).rows
         recall = np.mean([len(truth[i] & set(line)) / K for i, line in enumerate(hits.tolist())])
         ratios = [
-            middle[number, way] / middle[first, way] for way in ("threads", "one", "together")
+            middle[searched, way] / middle[first, way] for way in ("threads", "one", "together")
         ]
         print(
-            f"{kind:8} {number:8} {len(segments.shifts):6} {1e3 * middle[number, 'threads']:8.3f} "
+            f"{kind:8} {number:8} {len(segments.shifts):6} {width:5.2f} "
+            f"{1e3 * middle[searched, 'threads']:8.3f} "
             f"{ratios[0]:6.2f} {ratios[1]:10.2f} {ratios[2]:8.2f} {recall:6.3f} "
             f"{merging[number]:7.2f}",
             flush=True,
         )
+
+
+def narrowed(spec: Any, width: float) -> Any:
+    """Return the spec of an index that searches so much of its graph."""
+    ef = max(K, round(width * EF))
+    match spec.use:
+        case "hnsw":
+            changes: dict[str, Any] = {"search": {"efSearch": ef}}
+        case "hnswlib":
+            changes = {"ef_search": ef}
+        case _:
+            return spec
+    config = spec.config.model_copy(update=changes)
+    return ComponentSpec(spec.kind, spec.use, spec.component, config)
+
+
+def by_subject(stored: np.ndarray) -> np.ndarray:
+    """Return vectors in the order of the one of 64 of them that each is nearest to."""
+    rng = np.random.default_rng(1)
+    middles = stored[rng.choice(len(stored), 64, replace=False)]
+    nearest = (stored @ middles.T).argmax(axis=1)
+    return np.ascontiguousarray(stored[nearest.argsort(kind="stable")])
 
 
 def built(spec: Any, stored: np.ndarray, number: int, folder: Path) -> list[SavedRetriever]:

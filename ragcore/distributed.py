@@ -32,9 +32,10 @@ from ragcore.runners.parts import Part, run_parts
 from ragcore.store.catalog import Catalog
 from ragcore.store.index_training import use_training
 from ragcore.store.info import BuildInfo, ShardInfo
+from ragcore.store.layout import TRASH
 from ragcore.store.progress import Progress, silent
 from ragcore.store.sharding import require_merge
-from ragcore.store.staging import VersionBusyError
+from ragcore.store.staging import VersionBusyError, unique
 from ragcore.types import CutPassages
 
 __all__ = ["build_in_shards", "load_runner"]
@@ -307,8 +308,17 @@ def _refuse_other_shards(folder: Path, of: int) -> None:
 
 
 def _remove(folder: Path) -> None:
-    """Remove the shards, whose files the store has now."""
+    """Remove the shards, whose files the store has now.
+
+    All are renamed first, so that a build that is killed meanwhile leaves none by half, which the
+    next one would take for damaged.
+    """
+    catalog = Catalog(folder)
+    parts = [catalog.versions / name for name in catalog.names()]
     try:
+        for path in (*parts, folder / _TRAINING):
+            if path.exists():
+                path.rename(path.with_name(unique(f"{TRASH}{path.name}")))
         shutil.rmtree(folder)
     except OSError as error:
         _LOG.warning("%s: the shards are merged, but not removed: %s", folder, error)

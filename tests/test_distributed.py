@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -176,6 +178,46 @@ def test_lost_shards_are_named_and_built_by_the_next_run(pipeline: Callable[...,
     assert {path: path.stat().st_mtime_ns for path in made} == made
     assert ragcore.build_in_shards(path, runner=here(), shards=8).passages == 60
     assert not out.exists()
+
+
+def test_a_build_that_was_killed_while_it_removed_its_shards_is_repeated(
+    pipeline: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("ragcore_faiss", reason="ragcore-faiss is not installed")
+    path, remove = pipeline(FAISS.format("SQ8")), os.unlink
+    shards, store = path.parent / "store-shards", path.parent / "store"
+    left, removed = 0, 0
+
+    class Killed(BaseException):
+        """No error, so that nothing handles it."""
+
+    def unlink(*arguments: Any, **options: Any) -> None:
+        nonlocal left, removed
+        # What is removed before the merged version is in place does not count.
+        if (store / "CURRENT").exists():
+            left -= 1
+            removed += 1
+            if left < 0:
+                raise Killed
+        remove(*arguments, **options)
+
+    def build() -> None:
+        ragcore.build_in_shards(path, runner=here(), shards=2)
+
+    # Shards and training have more than a dozen files.
+    for files_before in (0, 1, 5, 9, 12):
+        left = files_before
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "unlink", unlink)
+            with pytest.raises(Killed):
+                build()
+        assert shards.exists()
+        build()
+        assert not shards.exists()
+        with ragcore.open_memory(path, verify=True) as memory:
+            assert len(memory.passages) == 60
+        shutil.rmtree(store)
+    assert removed == 1 + 2 + 6 + 10 + 13
 
 
 def test_shards_of_another_number_are_refused_before_any_is_built(

@@ -25,9 +25,9 @@ def _importable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(BENCHMARKS)
 
 
-def scale(*arguments: object) -> list[str]:
+def scale(*arguments: object, script: str = "scale.py") -> list[str]:
     """Run the script; return the lines that it printed."""
-    command = [sys.executable, str(BENCHMARKS / "scale.py"), *map(str, arguments)]
+    command = [sys.executable, str(BENCHMARKS / script), *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
@@ -66,6 +66,23 @@ def test_a_small_run_measures_every_stage_and_is_not_done_again(tmp_path):
     assert "old" not in written
     assert "| bm25 |" in written
     assert "9 passages, BM25; 1 machine with 2 cores" in written
+
+
+def test_a_merge_by_links_writes_less_than_one_that_computes(tmp_path):
+    pytest.importorskip("ragcore_bm25", reason="ragcore-bm25 is not installed")
+    pytest.importorskip("ragcore_faiss", reason="ragcore-faiss is not installed")
+    log = tmp_path / "log.jsonl"
+    options = ["--shards", 3, "--size", 100, "--dim", 32, "--kinds", "hnsw", "bm25"]
+    options += ["--verify", "sampled", "--json", log, "--folder", tmp_path, "--data", tmp_path]
+    scale(*options, script="merge_shards.py")
+    graphs, words = map(json.loads, log.read_text().splitlines())
+    assert (graphs["kind"], graphs["segments"]) == ("hnsw", 3)
+    assert (words["kind"], words["segments"]) == ("bm25", 1)
+    # The records of the manifest alone, against words, counts and scores.
+    assert graphs["written"] < 10_000 < words["written"] < words["bytes"]
+    for row in (graphs, words):
+        assert row["checking"] + row["rest"] == pytest.approx(row["seconds"], abs=1e-5)
+    assert list(tmp_path.iterdir()) == [log]
 
 
 @given(

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ragcore.build import open_memory
-from ragcore.config import PipelineConfig, load_config
+from ragcore.config import load_config
 from ragcore.contracts import PartReport, Runner
-from ragcore.disk.atomic import sha256
-from ragcore.errors import ComponentError, MemoryMismatchError, QuestionError
+from ragcore.errors import ComponentError, QuestionError
+from ragcore.evaluation.begun import Begun
 from ragcore.evaluation.checks import check_answered
 from ragcore.evaluation.choosing import default_metrics, make_metrics, search_depth
 from ragcore.evaluation.metrics.base import Metric
@@ -27,7 +27,6 @@ from ragcore.evaluation.searching import BATCH
 from ragcore.questions import LabelledQuestion
 from ragcore.rag import Rag
 from ragcore.runners.parts import run_parts
-from ragcore.store.manifest import MANIFEST
 
 __all__ = ["evaluate_on"]
 
@@ -60,7 +59,8 @@ def evaluate_on(
 
     Raises:
         ComponentError: a worker ended, or none could be started.
-        MemoryMismatchError: a worker has another version of the same name.
+        MemoryMismatchError: a worker has another version of the same name, or none.
+        ConfigError: the pipeline has other settings where a worker is, or ragcore another release.
         RagcoreError: as for `evaluate`, raised here or by a worker.
     """
     if not asked:
@@ -79,7 +79,7 @@ def evaluate_on(
             batches = _Batches(
                 Path(pipeline).absolute(),
                 (*overrides, f"memory.version={json.dumps(version)}"),
-                _digest(config, version),
+                Begun.of(config, version),
                 tuple(asked),
                 searched,
                 alone,
@@ -97,7 +97,7 @@ class _Batches:
     Attributes:
         pipeline: the file.
         overrides: changes to it, which name the version.
-        manifest: sha256 of the version's manifest.
+        begun: what each worker must have.
         asked: all questions.
         depth: how many passages to search for; None where no metric needs any.
         alone: whether retrieval alone is measured.
@@ -105,7 +105,7 @@ class _Batches:
 
     pipeline: Path
     overrides: tuple[str, ...]
-    manifest: str
+    begun: Begun
     asked: tuple[LabelledQuestion, ...]
     depth: int | None
     alone: bool
@@ -123,16 +123,10 @@ class _Batches:
 
         Raises:
             MemoryMismatchError: the version is not the caller's.
+            ConfigError: the settings are not.
         """
         config = load_config(self.pipeline, self.overrides)
-        version = config.memory.version or ""
-        own = _digest(config, version)
-        if own != self.manifest:
-            raise MemoryMismatchError(
-                f"{config.memory.store}: version {version!r} is another one on this machine than "
-                f"where the evaluation was begun: manifest {own[:12]}, expected "
-                f"{self.manifest[:12]}: copy the store again"
-            )
+        self.begun.check(config, self.pipeline)
         ids = unique_ids(self.asked)
         with ExitStack() as opened:
             expression = both_filters(config.rag.where, None)
@@ -141,7 +135,7 @@ class _Batches:
                 predictor = Predictor(memory, None, None, expression, self.depth)
             else:
                 rag = opened.enter_context(Rag.from_config(config))
-                opened.enter_context(rag.pinned(version))
+                opened.enter_context(rag.pinned(self.begun.version))
                 memory = opened.enter_context(rag.memory.reading())
                 predictor = Predictor(memory, rag, None, expression, self.depth)
 
@@ -170,7 +164,3 @@ def _predicted(batches: _Batches, runner: Runner, progress: Progress | None) -> 
     ordered = [predicted[number] for number in range(len(batches.names))]
     predictions: list[Prediction] = [each for batch in ordered for each in batch.predictions]
     return Predicted(predictions, ordered[-1].settings)
-
-
-def _digest(config: PipelineConfig, version: str) -> str:
-    return sha256(Path(config.memory.store) / "versions" / version / MANIFEST)

@@ -13,6 +13,7 @@ from typing import Final
 from ragcore.config import PipelineConfig
 from ragcore.config.source import Entry, Items, Mapping, Scalar, Source, SourcePosition
 from ragcore.errors import ConfigError, QuestionError, RagcoreError, nearest
+from ragcore.evaluation.begun import settings_of
 from ragcore.evaluation.checks import check_grades, check_labels, labels_of
 from ragcore.evaluation.choosing import (
     default_metrics,
@@ -25,7 +26,7 @@ from ragcore.evaluation.report import QuestionSource
 from ragcore.evaluation.trec_runs import read_trec_run
 from ragcore.experiments.apart import check_apart, read_some
 from ragcore.experiments.config import ExperimentConfig
-from ragcore.experiments.folders import no_store, settings_of
+from ragcore.experiments.folders import no_store
 from ragcore.experiments.grid import PlacedSystem
 from ragcore.experiments.output import output_faults
 from ragcore.questions import LabelledQuestion

@@ -28,8 +28,9 @@ from ragcore.config import PipelineConfig
 from ragcore.disk.atomic import files_below, sha256
 from ragcore.disk.replacing import write_file
 from ragcore.errors import ConfigError, StoreError
+from ragcore.evaluation.begun import settings_of
 from ragcore.evaluation.runs import PREDICTIONS, RUN, faults_of
-from ragcore.registry.components import ComponentSpec, to_plain
+from ragcore.registry.components import ComponentSpec
 
 __all__ = [
     "DEV",
@@ -42,7 +43,6 @@ __all__ = [
     "no_store",
     "remove_run",
     "run_folder",
-    "settings_of",
     "stamps",
 ]
 
@@ -53,8 +53,6 @@ _LOG: Final = logging.getLogger("ragcore.experiments")
 _RECORD: Final = "experiment.json"
 _FORMAT: Final = 1
 _LONGEST: Final = 60
-_UNRELATED: Final = frozenset({"store", "version", "corpus", "cache", "verify"})
-"""Settings of the memory that change no figure: the version's manifest is part of the digest."""
 
 
 def digest_of(value: Any) -> str:
@@ -86,21 +84,6 @@ def identity(
         "ragcore": __version__,
         "files": [stamps(spec) for spec in specs if spec is not None],
     }
-
-
-def settings_of(config: PipelineConfig, *, retrieval: bool) -> dict[str, Any]:
-    """Return the settings that answers, or retrieval alone, depend on, without the memory's files.
-
-    Args:
-        config: of the pipeline.
-        retrieval: whether there are no answers.
-    """
-    plain = to_plain(config)
-    memory = {key: value for key, value in plain["memory"].items() if key not in _UNRELATED}
-    if retrieval:
-        del memory["temperature"]
-        return {"memory": memory, "where": plain["rag"]["where"]}
-    return {"memory": memory, "generator": plain["generator"], "rag": plain["rag"]}
 
 
 def stamps(spec: ComponentSpec[Any]) -> list[list[Any]]:

@@ -16,14 +16,13 @@ from pathlib import Path
 from ragcore.build import build_memory
 from ragcore.config import PipelineConfig
 from ragcore.contracts import Corpus
-from ragcore.disk.atomic import sha256
 from ragcore.embeddings.cache import Encodings
 from ragcore.errors import ConfigError, UnknownVersionError
+from ragcore.evaluation.begun import Begun
 from ragcore.experiments.folders import digest_of, stamps
 from ragcore.experiments.resources import Pipeline
 from ragcore.experiments.systems import System
 from ragcore.registry.components import ComponentSpec
-from ragcore.store.layout import MANIFEST
 from ragcore.store.store import Store
 
 __all__ = ["Located", "build", "corpus_of", "located", "stores_of"]
@@ -82,12 +81,11 @@ def located(system: System, store: Path) -> Located | None:
         written = _from_pipeline(store, system.pipeline, project)
         recorded = (*recorded, f"memory.store={json.dumps(written)}")
     memory = config.memory.model_copy(update={"store": store, "version": version})
+    config = config.model_copy(update={"memory": memory})
+    begun = Begun.of(config, version)
+    overrides = (*overrides, f"memory.version={json.dumps(version)}")
     return Located(
-        config.model_copy(update={"memory": memory}),
-        Pipeline(system.pipeline, (*overrides, f"memory.version={json.dumps(version)}")),
-        recorded,
-        version,
-        sha256(store / "versions" / version / MANIFEST),
+        config, Pipeline(system.pipeline, overrides, begun), recorded, version, begun.manifest
     )
 
 

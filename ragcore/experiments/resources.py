@@ -16,6 +16,7 @@ from ragcore.answering.answerability import answerability_of
 from ragcore.build import open_memory
 from ragcore.config import PipelineConfig, RagConfig, load_config
 from ragcore.errors import ConfigError
+from ragcore.evaluation.begun import Begun
 from ragcore.memory.memory import Memory
 from ragcore.memory.passages import Passages
 from ragcore.store.store import Store
@@ -35,10 +36,12 @@ class Pipeline:
     Attributes:
         path: the file.
         overrides: changes to it.
+        begun: what a worker must have; None where nothing is compared.
     """
 
     path: Path
     overrides: tuple[str, ...]
+    begun: Begun | None = None
 
 
 def memory_key(config: PipelineConfig) -> str:
@@ -78,9 +81,17 @@ class Resources:
         self._scorers = []
 
     def config(self, pipeline: Pipeline) -> PipelineConfig:
-        """Return the config of a pipeline, loaded once."""
+        """Return the config of a pipeline, loaded once.
+
+        Raises:
+            MemoryMismatchError: the version is another one than where the experiment was begun.
+            ConfigError: so are the settings, or the file cannot be read.
+        """
         if pipeline not in self._configs:
-            self._configs[pipeline] = load_config(pipeline.path, pipeline.overrides)
+            config = load_config(pipeline.path, pipeline.overrides)
+            if pipeline.begun is not None:
+                pipeline.begun.check(config, pipeline.path)
+            self._configs[pipeline] = config
         return self._configs[pipeline]
 
     def keep_config(self, pipeline: Pipeline, config: PipelineConfig) -> None:

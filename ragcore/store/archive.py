@@ -19,13 +19,13 @@ from pathlib import Path
 from typing import IO, Any, Final, cast
 
 from ragcore.contracts import Retriever
-from ragcore.disk.atomic import writing
+from ragcore.disk.atomic import sha256_of_samples, writing
 from ragcore.disk.replacing import replacing
 from ragcore.errors import StoreCorruptError, StoreError
 from ragcore.registry.components import ComponentSpec
 from ragcore.store.catalog import Catalog
 from ragcore.store.layout import VersionFolder, without_passages
-from ragcore.store.manifest import MANIFEST, FileRecord, Manifest
+from ragcore.store.manifest import MANIFEST, Manifest
 from ragcore.store.opening import check_opens
 from ragcore.store.portable import left_paths
 from ragcore.store.progress import Progress
@@ -215,18 +215,24 @@ def _unpack(
     for name, expected in manifest.files.items():
         target = staging / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        record = _write(archive, members[name], target)
-        if record != expected:
+        size, digest = _write(archive, members[name], target)
+        if (size, digest) != (expected.bytes, expected.sha256):
             raise _broken(
                 path,
-                f"{name} has {record.bytes} bytes with sha256 {record.sha256}, expected "
-                f"{expected.bytes} with {expected.sha256}",
+                f"{name} has {size} bytes with sha256 {digest}, expected {expected.bytes} with "
+                f"{expected.sha256}",
             )
-        done += record.bytes
+        samples = None if expected.samples is None else sha256_of_samples(target)
+        if samples != expected.samples:
+            # Opening, which reads these blocks alone, would refuse the version.
+            raise _broken(
+                path, f"the blocks of {name} have sha256 {samples}, expected {expected.samples}"
+            )
+        done += size
         report("files", done, manifest.bytes)
 
 
-def _write(archive: tarfile.TarFile, member: tarfile.TarInfo, target: Path) -> FileRecord:
+def _write(archive: tarfile.TarFile, member: tarfile.TarInfo, target: Path) -> tuple[int, str]:
     """Write a member to a new file; return its size and digest."""
     content = archive.extractfile(member)
     digest, size = hashlib.sha256(), 0
@@ -235,7 +241,7 @@ def _write(archive: tarfile.TarFile, member: tarfile.TarInfo, target: Path) -> F
             file.write(piece)
             digest.update(piece)
             size += len(piece)
-    return FileRecord(bytes=size, sha256=digest.hexdigest())
+    return size, digest.hexdigest()
 
 
 def _add(archive: tarfile.TarFile, content: IO[bytes], name: str) -> str:

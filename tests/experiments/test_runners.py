@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,8 @@ import pytest
 import ragcore
 from ragcore.cli import main
 from ragcore.contracts import Finished, Job, JobReport
-from ragcore.errors import ComponentError, MemoryMismatchError, QuestionError
+from ragcore.errors import ComponentError, ConfigError, MemoryMismatchError, QuestionError
+from ragcore.evaluation.begun import Begun
 from ragcore.evaluation.choosing import make_metrics
 from ragcore.evaluation.report import Report
 from ragcore.evaluation.running import evaluate
@@ -64,22 +66,68 @@ def test_rankings_are_those_of_one_process(project: Project) -> None:
 
 
 class Elsewhere(Here):
-    """Works on a machine where the version has other passages."""
+    """Works on a machine where something is different."""
 
-    def __init__(self, project: Project) -> None:
+    def __init__(self, change: Callable[[], object]) -> None:
         super().__init__(Here.Config())
-        self.project = project
+        self.change = change
 
     def run(self, job: Job, report: JobReport) -> Iterator[Finished]:
-        shutil.rmtree(self.project.folder / "store")
-        write_rows(self.project.folder / "passages.jsonl", [{"id": "p0", "text": "chad"}])
-        ragcore.build_memory(self.project.pipeline, version="v1")
+        self.change()
         return super().run(job, report)
 
 
-def test_a_worker_with_another_memory_is_refused(project: Project) -> None:
-    with pytest.raises(MemoryMismatchError, match="version 'v1' is another one on this machine"):
-        evaluate_on(Elsewhere(project), project.pipeline, asked(project), retrieval=True)
+def build_another(project: Project) -> None:
+    remove_store(project)
+    write_rows(project.folder / "passages.jsonl", [{"id": "p0", "text": "chad"}])
+    ragcore.build_memory(project.pipeline, version="v1")
+
+
+def remove_store(project: Project) -> None:
+    shutil.rmtree(project.folder / "store")
+
+
+def read_fewer(project: Project) -> None:
+    text = project.pipeline.read_text()
+    assert "k: 3" in text
+    project.pipeline.write_text(text.replace("k: 3", "k: 2"))
+
+
+CHANGES = [
+    (
+        build_another,
+        MemoryMismatchError,
+        r"version 'v1' is another one on this machine \(.*expected",
+    ),
+    (remove_store, MemoryMismatchError, r"version 'v1' is not on this machine \(.*copy the store"),
+    (read_fewer, ConfigError, r"pipeline\.yaml: the pipeline has other settings on this machine"),
+]
+
+
+@pytest.mark.parametrize(("change", "error", "message"), CHANGES)
+def test_a_worker_that_has_something_else_is_refused(
+    project: Project, change: Callable[[Project], None], error: type[Exception], message: str
+) -> None:
+    runner = Elsewhere(lambda: change(project))
+    with pytest.raises(error, match=message):
+        evaluate_on(runner, project.pipeline, asked(project), retrieval=True)
+
+
+@pytest.mark.parametrize(("change", "error", "message"), CHANGES)
+def test_no_experiment_is_of_two_memories_or_pipelines(
+    project: Project, change: Callable[[Project], None], error: type[Exception], message: str
+) -> None:
+    experiment = project.experiment(project.system("token"), project.system("one", "rag.k=1"))
+    with pytest.raises(error, match=message):
+        run_systems(experiment, runner=Elsewhere(lambda: change(project)))
+    assert not [*project.output.glob("runs/*/predictions.jsonl")]
+
+
+def test_a_worker_with_another_release_is_refused(project: Project) -> None:
+    config = ragcore.load_config(project.pipeline)
+    begun = replace(Begun.of(config, "v1"), release="0.0.1")
+    with pytest.raises(ConfigError, match=r"is installed on this machine .*begun with 0\.0\.1"):
+        begun.check(config, project.pipeline)
 
 
 def test_errors_of_workers_are_those_of_one_process(project: Project) -> None:

@@ -13,9 +13,12 @@ import os
 import shutil
 import signal
 import sys
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from ragcore.disk.atomic import files_below
+from ragcore.retrievers import combining
 from ragcore.store.catalog import Catalog
 from ragcore.store.diff import Changes
 from ragcore.store.merging import merge_version
@@ -59,6 +62,15 @@ def merge(store: Store) -> None:
     )
 
 
+def link(store: Store) -> None:
+    """Merge without joining indexes: their files get a second name."""
+    usual, combining.LARGEST = combining.LARGEST, 1  # type: ignore[misc]
+    try:
+        merge(store)
+    finally:
+        combining.LARGEST = usual  # type: ignore[misc]
+
+
 def update(store: Store) -> None:
     changes = Changes({"old3": CHANGED, "new0": NEW[0]}, {"old19": "here"})
     store.update("child", changes, parent="old", retriever=dense_part())
@@ -96,6 +108,7 @@ def export(store: Store) -> None:
 OPERATIONS: dict[str, tuple[Callable[[Store], None], list[set[str]], set[str | None]]] = {
     "build": (build, [{"mid", "old"}, {"mid", "old", "new"}], {"old", "new"}),
     "merge": (merge, [{"mid", "old"}, {"mid", "old", "new"}], {"old", "new"}),
+    "link": (link, [{"mid", "old"}, {"mid", "old", "new"}], {"old", "new"}),
     "update": (update, [{"mid", "old"}, {"mid", "old", "child"}], {"old", "child"}),
     "forget": (forget, [{"mid", "old"}, {"mid", "old", "less"}], {"old", "less"}),
     "compact": (
@@ -111,7 +124,7 @@ OPERATIONS: dict[str, tuple[Callable[[Store], None], list[set[str]], set[str | N
 }
 """The operations, which versions there may be afterwards, and which may be the current one."""
 
-STRIDES = {"forget": 6}
+STRIDES = {"forget": 6, "link": 3}
 """Of the calls of an operation that has many, each n-th is where it is killed."""
 
 
@@ -127,6 +140,8 @@ def main(folder: Path, operations: Sequence[str]) -> None:
 def killed_everywhere(operation: str, whole: Path, folder: Path) -> tuple[int, int]:
     """Kill an operation at each call; return the number of calls and of states that were left."""
     do, possible, currents = OPERATIONS[operation]
+    shards = whole.parent / "shards"
+    of_shards = contents(shards)
     killer = ctypes.CDLL(None)
     seen: set[tuple[tuple[str, ...], str | None]] = set()
     stride = STRIDES.get(operation, 1)
@@ -146,7 +161,14 @@ def killed_everywhere(operation: str, whole: Path, folder: Path) -> tuple[int, i
         assert set(names) in possible, (operation, call, names)
         assert current in currents, (operation, call, current)
         seen.add((names, current))
-        check_tidy(store, names, current, do)
+        # What a killed process has left is removed by gc, and hinders no other operation before.
+        if call % 2:
+            check_tidy(store)
+        check_repeated(store, names, current, do)
+        check_tidy(store)
+        # Merged versions share files with shards, which are as they were, and with no other folder.
+        assert contents(shards) == of_shards, (operation, call)
+        check_links(shards, store)
     return call - 1, len(seen)
 
 
@@ -205,18 +227,41 @@ def held(store: Store) -> list[Passage]:
     return listed
 
 
-def check_tidy(
-    store: Store, names: tuple[str, ...], current: str | None, do: Callable[[Store], None]
-) -> None:
-    """Check that gc removes all leftovers, and that the interrupted operation can be repeated."""
+def check_tidy(store: Store) -> None:
+    """Check that gc removes all leftovers."""
     store.gc(9)
+    names = sorted(version.name for version in store.versions())
     names_left = sorted(path.name for path in (store.folder / "versions").iterdir())
-    assert names_left == sorted(names), names_left
+    assert names_left == names, names_left
     known = {".lock", ".out.tar.new", "CURRENT", "HISTORY", "out.tar", "versions"}
     assert {path.name for path in store.folder.iterdir()} <= known
+
+
+def check_links(shards: Path, store: Store) -> None:
+    """Check that each file of the shards has a name there, and one in each version that has it."""
+    inodes = Counter(path.stat().st_ino for path in files_below(store.folder))
+    for path in files_below(shards):
+        status = path.stat()
+        assert status.st_nlink == 1 + inodes[status.st_ino], path
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in files_below(folder)}
+
+
+def check_repeated(
+    store: Store, names: tuple[str, ...], current: str | None, do: Callable[[Store], None]
+) -> None:
+    """Check that the interrupted operation can be repeated."""
     if do is export:
         out = store.folder / "out.tar"
         assert out.read_bytes() == b"an older file" or store.import_version(out, "again")
+        do(store)
+        store.import_version(out, "repeated")
+        with store.passages("repeated") as passages:
+            assert list(passages) == OLD
+        # The half of an earlier one was written again from its beginning.
+        assert not (store.folder / ".out.tar.new").exists()
     elif do is forget:
         # From the new version on, or once more from the beginning.
         if FORGOTTEN in held(store):

@@ -38,6 +38,7 @@ def killer(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (["forget"], 3),
         (["import"], 3),
         (["merge"], 3),
+        (["link"], 3),
         (["compact"], 3),
         (["activate", "rollback", "gc"], 2),
         (["export"], 1),

@@ -104,6 +104,28 @@ def test_an_update_reads_whole_what_it_derives_from(store: Store) -> None:
         )
 
 
+def test_a_version_with_large_files_is_exported_and_imported(store: Store, tmp_path: Path) -> None:
+    store.export(tmp_path / "one.tar")
+    other = Store(tmp_path / "other")
+    other.import_version(tmp_path / "one.tar", activate=True, retriever=dense_part())
+    assert other.manifest().files == store.manifest().files
+    flip(path_of(other), 0)
+    with pytest.raises(StoreCorruptError, match=r"vectors\.npy: its blocks have sha256"):
+        other.open("one", retriever=dense_part(), verify="sampled")
+
+
+def test_an_archive_with_wrong_samples_is_not_imported(store: Store, tmp_path: Path) -> None:
+    manifest = store.manifest()
+    wrong = manifest.files[VECTORS].model_copy(update={"samples": "0" * 64})
+    changed = manifest.model_copy(update={"files": {**manifest.files, VECTORS: wrong}})
+    changed.write(path_of(store, ""))
+    store.export(tmp_path / "one.tar")
+    other = Store(tmp_path / "other")
+    with pytest.raises(StoreCorruptError, match=r"the blocks of retriever/index/vectors\.npy"):
+        other.import_version(tmp_path / "one.tar")
+    assert other.versions() == []
+
+
 def test_a_manifest_without_samples_is_checked_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
