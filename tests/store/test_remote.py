@@ -20,8 +20,10 @@ import pytest
 
 from ragcore.disk.remote import POINTER, RemotePointer, pointers_below
 from ragcore.errors import (
+    ComponentError,
     ConfigError,
     CorpusError,
+    MemoryMismatchError,
     MemoryUnavailableError,
     StoreCorruptError,
     StoreError,
@@ -154,6 +156,38 @@ def test_a_version_that_does_not_open_leaves_no_table(
     before = tables(database)
     with pytest.raises(StoreError, match="cannot become the current one"):
         store.build("two", PASSAGES, remote_part(database), check=True)
+    assert tables(database) == before
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (MemoryUnavailableError("it does not answer"), MemoryUnavailableError),
+        (StoreCorruptError("it is broken"), StoreCorruptError),
+        (MemoryMismatchError("it is another one"), MemoryMismatchError),
+        (ComponentError("it cannot search"), StoreError),
+        (ValueError("it cannot count"), StoreError),
+    ],
+    ids=lambda value: getattr(value, "__name__", str(value)),
+)
+def test_callers_can_tell_why_a_version_does_not_become_current(
+    store: Store, database: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, expected: type
+) -> None:
+    part = remote_part(database)
+    before = tables(database)
+    monkeypatch.setattr(
+        "tests.helpers.sqlite_index.SqliteIndex.search",
+        lambda *_, **__: (_ for _ in ()).throw(error),
+    )
+    changes = Changes({"news": Passage("news", "", "news of the day")}, {})
+    for action in (
+        lambda: store.build("two", PASSAGES, part, check=True),
+        lambda: store.update("two", changes, retriever=part),
+        lambda: store.activate("one", check=True, retriever=part),
+    ):
+        with pytest.raises(StoreError, match=f"cannot become the current one.*{error}") as caught:
+            action()
+        assert type(caught.value) is expected
     assert tables(database) == before
 
 

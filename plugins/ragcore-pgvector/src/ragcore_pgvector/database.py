@@ -147,6 +147,27 @@ class Database:
         with self._explaining(), self._connection() as connection:
             return self._in_time(connection, action, timeout)
 
+    def maintain(self, statement: bytes, *, timeout: float) -> None:
+        """Run a statement that cannot be in a transaction, such as VACUUM, once.
+
+        By a connection of its own, so that its time-out is no other statement's.
+
+        Args:
+            statement: one.
+            timeout: seconds.
+
+        Raises:
+            MemoryUnavailableError: the database does not answer in time, or refuses.
+        """
+        with self.connect() as connection, self._explaining():
+            self._in_time(
+                connection,
+                lambda own: own.execute(
+                    "select set_config('statement_timeout', %s, false)", [f"{round(1000 * timeout)}"]
+                ),
+            )
+            self._in_time(connection, lambda own: own.execute(statement), limit=timeout)
+
     def connect(self) -> Connection[Any]:
         """Open a connection of its own, in autocommit mode; the caller closes it.
 
@@ -221,13 +242,16 @@ class Database:
         connection: Connection[Any],
         action: Callable[[Connection[Any]], T],
         timeout: float | None = None,
+        *,
+        limit: float | None = None,
     ) -> T:
         """Run statements, and cut the connection where the server is silent for too long.
 
-        In one transaction where a `timeout` is named, which is that of the transaction alone.
+        In one transaction where a `timeout` is named, which is that of the transaction alone; with
+        a `limit` the connection has another time-out already.
         """
         late = threading.Event()
-        seconds = self.timeout if timeout is None else timeout
+        seconds = next(each for each in (timeout, limit, self.timeout) if each is not None)
 
         def cut() -> None:
             late.set()
