@@ -74,9 +74,9 @@ def test_threads_leave_a_server_that_hangs_together(
                 thread.start()
             for thread in threads:
                 thread.join()
-        # One alone needs five; one after the other they would need fifteen.
+        # One alone needs one, or two to connect; one after the other they would need twelve.
         assert len(seconds) == 6
-        assert max(seconds) < 10
+        assert max(seconds) < 5
         assert memory.search("text 5 of w5", 3)[0].passages[0].id == "p5"
 
 
