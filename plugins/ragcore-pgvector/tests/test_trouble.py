@@ -135,7 +135,7 @@ def test_a_table_that_another_program_altered_is_damage(
         lambda store, spec: store.update("two", NEWS, retriever=spec),
         lambda store, spec: store.update("two", NEWS, retriever=spec, activate=False),
         lambda store, spec: store.compact("two", retriever=spec),
-        lambda store, spec: store.activate("one", check=True, retriever=spec),
+        lambda store, spec: store.activate("parent", check=True, retriever=spec),
     ],
     ids=["open", "verify", "update", "update without use", "compact", "activate"],
 )
