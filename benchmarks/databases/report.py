@@ -99,13 +99,21 @@ class Report:
 def write_rates(path: Path, records: Sequence[Record], *, script: str) -> int:
     """Put the rates that records allow in the place of those in a file; return how many.
 
+    A kind of index that was measured loses its earlier rates, also those that are not allowed now.
+
     Args:
         path: a file of rates, which may be missing.
         records: of searches.
         script: that measured them.
     """
-    rates = {rate.name: rate for rate in (read_rates(path).rates if path.exists() else [])}
-    new = list(_rates(records, script))
+    measured = {record["kind"] for record in records}
+    rates = {
+        rate.name: rate
+        for rate in (read_rates(path).rates if path.exists() else [])
+        if rate.name.partition(".")[2] not in measured
+    }
+    # A time that does not grow with the vectors was measured with too few to see that it does.
+    new = [rate for rate in _rates(records, script) if rate.slope]
     rates |= {rate.name: rate for rate in new}
     content: dict[str, Any] = {
         "ragcore_rates": FORMAT,

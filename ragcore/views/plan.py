@@ -62,7 +62,7 @@ def plans_view(plans: Sequence[Plan]) -> RenderableType:
         cells = {
             "index": plan.task.kind,
             "built in": NONE if plan.seconds is None else _duration(plan.seconds),
-            "cost": NONE if plan.cost is None else f"{plan.cost:,.2f}",
+            "cost": NONE if plan.cost is None else _cost(plan.cost),
             "memory": _bytes(plan.ram),
             "search": NONE if not (search and search.seconds) else time_text(search.seconds.value),
             "mapped": _size(search.ram if search else None),
@@ -104,6 +104,11 @@ def _duration(seconds: float) -> str:
     if seconds >= 2 * _HOUR:
         return f"{seconds / _HOUR:,.1f} h"
     return f"{seconds / _MINUTE:,.0f} min" if seconds >= 2 * _MINUTE else time_text(seconds)
+
+
+def _cost(cost: float) -> str:
+    """Write a price for people, without hundredths where it has three digits before them."""
+    return f"{cost:,.2f}" if cost < 100 else f"{cost:,.0f}"
 
 
 def _marks(stage: Stage, sources: dict[str, int]) -> str:
