@@ -80,7 +80,11 @@ def manifest_view(
         "ragcore": manifest.ragcore,
         "size": byte_size(manifest.bytes),
     }
-    lines = [f"{name:<11}  {fact}".rstrip() for name, fact in facts.items() if fact]
+    lines = [
+        f"{name}{fact}" if fact.startswith("\n") else f"{name:<11}  {fact}"
+        for name, fact in facts.items()
+        if fact
+    ]
     lines += [
         f"  {byte_size(record.bytes):>10}  {record.sha256[:12]}  {name}"
         for name, record in manifest.files.items()

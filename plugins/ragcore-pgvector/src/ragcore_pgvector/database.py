@@ -307,8 +307,8 @@ class Database:
             if timeout is None:
                 return action(connection)
             with connection.transaction():
-                limit = f"{round(1000 * timeout)}"
-                connection.execute("select set_config('statement_timeout', %s, true)", [limit])
+                setting = f"{round(1000 * timeout)}"
+                connection.execute("select set_config('statement_timeout', %s, true)", [setting])
                 return action(connection)
         except psycopg.OperationalError as error:
             if late.is_set():

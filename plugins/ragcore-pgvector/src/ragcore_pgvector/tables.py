@@ -258,7 +258,7 @@ class Tables:
             connection.execute(f"select row from {self.path(name)} limit 1")
             return None if row is None else Finished(*row)
 
-        def count(connection: Connection[Any]) -> int:
+        def count_rows(connection: Connection[Any]) -> int:
             ((rows,),) = connection.execute(f"select count(*) from {self.path(name)}").fetchall()
             return int(rows)
 
@@ -269,7 +269,7 @@ class Tables:
                 f"{expected}: restore it, or build this version of the memory again"
             )
         # A server that hangs was found by the question before, which takes no time.
-        stored = self.database.read(count, timeout=self._build_timeout)
+        stored = self.database.read(count_rows, timeout=self._build_timeout)
         if stored != expected.rows:
             raise StoreCorruptError(
                 f"{self.database.name}: table {name} has {stored} rows, expected {expected.rows}: "
