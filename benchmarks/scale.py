@@ -36,7 +36,7 @@ from scaling.passages import read_text
 from scaling.records import Log, Record, circumstances
 from scaling.tables import refresh_page, tables
 
-from ragcore.planning.layout import INDEX_KINDS, IndexKind, index_bytes
+from ragcore.planning.layout import FILE_KINDS, IndexKind, index_bytes
 
 DATA: Final = Path(__file__).parents[2] / "shared" / "data"
 TEXT_BYTES: Final = 800
@@ -72,7 +72,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--millions", type=float, nargs="+", default=[], help="of passages")
     parser.add_argument("--thousands", type=float, nargs="+", default=[], help="of passages")
-    parser.add_argument("--kinds", nargs="+", choices=INDEX_KINDS, default=list(INDEX_KINDS))
+    parser.add_argument("--kinds", nargs="+", choices=FILE_KINDS, default=list(FILE_KINDS))
     parser.add_argument("--dim", type=int, default=384)
     parser.add_argument("--shards", type=int, default=4, help="0 for none")
     parser.add_argument("--questions", type=int, default=500)

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from ragcore.planning.layout import INDEX_KINDS, IndexKind
+from ragcore.planning.layout import FILE_KINDS, IndexKind
 from ragcore.planning.rates import FORMAT, LAWS, Law, Rate, Work
 from scaling.records import Record, time_of
 
@@ -79,13 +79,11 @@ def _rates(records: Sequence[Record]) -> Iterator[Rate | None]:
     for record in (each for each in records if each["stage"] == "encode"):
         yield from _encoding(record)
     yield _rate("write.dense", "values", points("build", "flat", "seconds"))
-    passage_bytes = [
-        each for kind in INDEX_KINDS for each in points("build", kind, "passage_bytes")
-    ]
+    passage_bytes = [each for kind in FILE_KINDS for each in points("build", kind, "passage_bytes")]
     yield _rate("disk.passages", "text", passage_bytes)
     yield _rate("disk.bm25", "text", points("build", "bm25", "retriever_bytes"))
     yield _rate("build.bm25", "text", points("build", "bm25", "seconds"))
-    for kind in INDEX_KINDS:
+    for kind in FILE_KINDS:
         size: Law = "text" if kind == "bm25" else "index"
         if kind == "ivf-pq":
             codebooks = _codebooks(by_stage)

@@ -16,7 +16,7 @@ from contextlib import chdir, redirect_stdout
 from pathlib import Path
 from typing import Any, Final
 
-from ragcore.planning.layout import INDEX_KINDS
+from ragcore.planning.layout import FILE_KINDS
 from ragcore.views.tables import NONE, byte_size, time_text
 from scaling.records import Record, time_of
 
@@ -70,7 +70,7 @@ def tables(records: Sequence[Record]) -> str:
     parts = [_circumstances(records)]
     for title, stage, figure, show in FIGURES:
         rows = []
-        for kind in INDEX_KINDS:
+        for kind in FILE_KINDS:
             figures = {
                 record["passages"]: _figure(record, figure)
                 for record in sorted(measured, key=lambda each: each["peak_rss"])

@@ -25,7 +25,8 @@ def plan(
     index: Annotated[
         list[str] | None,
         typer.Option(
-            help="flat, sq8, ivf, ivf-pq, hnsw, bm25, or all; repeat it to compare. Else flat."
+            help="flat, sq8, ivf, ivf-pq, hnsw, bm25, pgvector, pgvector-half, pgvector-hnsw, "
+            "milvus, milvus-hnsw, or all; repeat it to compare. Else flat."
         ),
     ] = None,
     dim: Annotated[int, typer.Option(min=1, help="The length of a vector.")] = 768,
@@ -120,5 +121,5 @@ def _kinds(names: list[str]) -> list[IndexKind]:
 def _plan_row(made: Plan) -> dict[str, Any]:
     """Return a plan as JSON shows it."""
     row = asdict(made)
-    row["hours"] = made.seconds / 3600
+    row["hours"] = None if made.seconds is None else made.seconds / 3600
     return row

@@ -166,6 +166,10 @@ def gc(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Delete nothing; print what would be deleted.")
     ] = False,
+    deleted: Annotated[
+        list[Path] | None,
+        typer.Option(help="A store that was merged from these shards and is deleted; repeat it."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Delete old versions and leftovers of interrupted builds.
@@ -176,7 +180,7 @@ def gc(
 
     store, _ = store_at(location)
     retriever = retriever_at(location) if store.has_remote_data else None
-    collected = store.gc(keep, retriever=retriever, dry_run=dry_run)
+    collected = store.gc(keep, retriever=retriever, dry_run=dry_run, deleted=deleted or ())
     if as_json:
         row = {**asdict(collected), "left": [each.problem for each in collected.left]}
         print_json({**row, "dry_run": dry_run})
@@ -187,7 +191,7 @@ def gc(
     for name in collected.in_use:
         print_text(f"kept version {name}, which a program has open")
     for each in collected.left:
-        print_text(f"{each.problem}: it goes with the next gc")
+        print_text(f"{each.problem}: {each.advice}")
     if collected.remote:
         drops = "to drop" if dry_run else "dropped"
         print_text(f"{collected.remote} tables in databases {drops}")

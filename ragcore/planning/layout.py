@@ -1,29 +1,40 @@
 """Kinds of index that a plan knows, their factories, and the bytes that each needs.
 
 Sources: FAISS's headers (ScalarQuantizer, ProductQuantizer, InvertedLists, HNSW) and the files that
-ragcore writes next to FAISS's. Knows the layout of arrays; knows nothing of times, and imports no
-library.
+ragcore writes next to FAISS's; databases have their own file, databases.py. Knows the layout of
+arrays; knows nothing of times, and imports no library.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Final, Literal, get_args
 
+from ragcore.planning.databases import milvus_bytes, pgvector_bytes, pgvector_graph_bytes
+
 __all__ = [
+    "DATABASE_KINDS",
+    "FILE_KINDS",
     "GRAPH_LINKS",
     "INDEX_KINDS",
     "PROBED_SHARE",
     "IndexKind",
     "factory_of",
+    "graph_bytes",
     "index_bytes",
     "list_count",
     "training_size",
 ]
 
-IndexKind = Literal["flat", "sq8", "ivf", "ivf-pq", "hnsw", "bm25"]
+FileKind = Literal["flat", "sq8", "ivf", "ivf-pq", "hnsw", "bm25"]
+DatabaseKind = Literal["pgvector", "pgvector-half", "pgvector-hnsw", "milvus", "milvus-hnsw"]
+IndexKind = FileKind | DatabaseKind
 
-INDEX_KINDS: Final[tuple[IndexKind, ...]] = get_args(IndexKind)
+FILE_KINDS: Final[tuple[FileKind, ...]] = get_args(FileKind)
+"""Kinds of index whose files are in the store."""
+
+INDEX_KINDS: Final[tuple[IndexKind, ...]] = (*FILE_KINDS, *get_args(DatabaseKind))
 
 GRAPH_LINKS: Final = 32
 """Neighbours of a vector in a graph, `HNSW32`; twice as many on the lowest level."""
@@ -33,6 +44,15 @@ PROBED_SHARE: Final = 64
 
 _ROW: Final = 8
 """Bytes of a row number, int64. FAISS stores one for each vector, and ragcore another."""
+
+DATABASE_KINDS: Final[Mapping[IndexKind, str]] = {
+    "pgvector": "{use: pgvector, method: exact}",
+    "pgvector-half": "{use: pgvector, method: exact, half: true}",
+    "pgvector-hnsw": f"{{use: pgvector, method: hnsw, m: {GRAPH_LINKS}}}",
+    "milvus": "{use: milvus, method: exact}",
+    "milvus-hnsw": f"{{use: milvus, method: hnsw, m: {GRAPH_LINKS}}}",
+}
+"""Settings of the kinds of index whose vectors are in a database."""
 
 _FLOAT: Final = 4
 _VECTORS_PER_LIST: Final = 39
@@ -58,20 +78,20 @@ def training_size(kind: IndexKind, passages: int) -> int:
 
 
 def factory_of(kind: IndexKind, passages: int, dim: int) -> str:
-    """Return FAISS's factory string of a kind, for so many vectors; "" for BM25."""
+    """Return FAISS's factory string of a kind, for so many vectors; "" where FAISS has none."""
     lists = list_count(passages)
-    return {
+    factories: dict[IndexKind, str] = {
         "flat": "Flat",
         "sq8": "SQ8",
         "ivf": f"IVF{lists},SQ8",
         "ivf-pq": f"IVF{lists},PQ{_code_bytes(dim)}np",
         "hnsw": f"HNSW{GRAPH_LINKS}",
-        "bm25": "",
-    }[kind]
+    }
+    return factories.get(kind, "")
 
 
 def index_bytes(kind: IndexKind, passages: int, dim: int) -> float:
-    """Return the bytes of an index's files, which are as long in memory.
+    """Return the bytes of an index's files, which are as long in memory, or in a database.
 
     Args:
         kind: of a vector index; BM25 depends on the text, so its size is measured.
@@ -83,14 +103,25 @@ def index_bytes(kind: IndexKind, passages: int, dim: int) -> float:
     """
     if kind == "bm25":
         raise ValueError("the size of BM25 depends on the text: it is a rate, not a formula")
+    if kind in ("pgvector", "pgvector-half"):
+        return pgvector_bytes(passages, dim, half=kind == "pgvector-half")
+    if kind == "pgvector-hnsw":
+        return pgvector_bytes(passages, dim, half=False) + graph_bytes(kind, passages, dim)
+    if kind in ("milvus", "milvus-hnsw"):
+        return milvus_bytes(passages, dim, GRAPH_LINKS if kind == "milvus-hnsw" else None)
     codes = {
         "flat": _FLOAT * dim,
         "sq8": dim,
         "ivf": dim,
         "ivf-pq": _code_bytes(dim),
-        "hnsw": _FLOAT * dim + _graph_bytes(),
+        "hnsw": _FLOAT * dim + _link_bytes(),
     }[kind]
     return passages * (codes + 2 * _ROW) + _fixed_bytes(kind, passages, dim)
+
+
+def graph_bytes(kind: IndexKind, passages: int, dim: int) -> float:
+    """Return the bytes of a graph that a database has next to its table; 0 where it has none."""
+    return pgvector_graph_bytes(passages, dim, GRAPH_LINKS) if kind == "pgvector-hnsw" else 0.0
 
 
 def _fixed_bytes(kind: IndexKind, passages: int, dim: int) -> float:
@@ -105,7 +136,7 @@ def _fixed_bytes(kind: IndexKind, passages: int, dim: int) -> float:
     return fixed
 
 
-def _graph_bytes() -> float:
+def _link_bytes() -> float:
     """Return the bytes of a vector's links: int32 each, a level and an offset.
 
     One in `GRAPH_LINKS` of each level's vectors is also on the next level, so that a vector is on

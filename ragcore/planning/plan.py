@@ -6,12 +6,20 @@ layout.py. It reads no corpus and builds nothing.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from ragcore.errors import ConfigError, nearest
-from ragcore.planning.layout import IndexKind, factory_of, index_bytes, training_size
+from ragcore.planning.layout import (
+    DATABASE_KINDS,
+    IndexKind,
+    factory_of,
+    graph_bytes,
+    index_bytes,
+    training_size,
+)
 from ragcore.planning.rates import Rate, Rates, Work
 
 __all__ = ["Figure", "Plan", "Stage", "StageName", "Task", "make_plan"]
@@ -122,20 +130,20 @@ class Plan:
 
     Attributes:
         task: what was planned.
-        factory: FAISS's factory string of the index; "" for BM25.
+        factory: FAISS's factory string of the index; "" where FAISS has none.
         stages: in their order.
-        seconds: from the first passage to the finished memory.
+        seconds: from the first passage to the finished memory; None where building is not measured.
         ram: the most that a stage of making it needs, in bytes; None where not known.
-        disk: of the finished memory, in bytes.
+        disk: of the finished memory, in bytes; with what is in a database.
         peak_disk: of all machines together while it is built, in bytes.
-        cost: of the machines until it is finished; None without a price.
+        cost: of the machines until it is finished; None without a price, and without `seconds`.
         notes: what to mind, in sentences.
     """
 
     task: Task
     factory: str
     stages: tuple[Stage, ...]
-    seconds: float
+    seconds: float | None
     ram: float | None
     disk: float
     peak_disk: float
@@ -156,7 +164,8 @@ def make_plan(task: Task, rates: Rates) -> Plan:
     planner = _Planner(task, rates)
     stages = planner.stages()
     made = [stage for stage in stages if stage.name in ("encode", "train", "build", "merge")]
-    seconds = sum(stage.seconds.value for stage in made if stage.seconds)
+    is_timed = all(stage.seconds is not None for stage in made if stage.name == "build")
+    seconds = sum(stage.seconds.value for stage in made if stage.seconds) if is_timed else None
     # Training is done once, on one machine, and so is merging.
     machine_seconds = sum(
         stage.seconds.value * (task.workers if stage.name in ("encode", "build") else 1)
@@ -174,7 +183,7 @@ def make_plan(task: Task, rates: Rates) -> Plan:
         ram=max((stage.ram.value for stage in made if stage.ram), default=None),
         disk=disk,
         peak_disk=disk + twice + planner.journal_bytes(task.passages),
-        cost=None if task.price is None else machine_seconds / 3600 * task.price,
+        cost=machine_seconds / 3600 * task.price if is_timed and task.price is not None else None,
         notes=tuple(planner.notes(stages)),
     )
 
@@ -207,16 +216,21 @@ class _Planner:
         if search and p99 and p99.value < search.value:
             # Both are fitted apart: a few quick sizes can make their lines cross.
             p99 = search
-        stages.append(Stage("search", search, self._ram("search", whole), p99=p99))
+        stages.append(Stage("search", search, self._search_ram(), p99=p99))
         stages.append(self._update())
         return stages
 
     def retriever_bytes(self, passages: int) -> Figure:
-        """Return the bytes of the index's files."""
-        if self._task.kind == "bm25":
+        """Return the bytes of the index's files, or of its tables in a database."""
+        kind = self._task.kind
+        if kind == "bm25":
             return self._needed("disk.bm25", passages)
-        size = index_bytes(self._task.kind, passages, self._task.dim)
-        return Figure(size, ("formula: the layout of the index's arrays",))
+        what = "the layout of the index's arrays"
+        if kind.startswith("pgvector"):
+            what = "the layout of PostgreSQL's pages, on its disk, and in its memory to be fast"
+        elif kind.startswith("milvus"):
+            what = "the layout of a row in Milvus's memory, once for each replica, and once stored"
+        return Figure(index_bytes(kind, passages, self._task.dim), (f"formula: {what}",))
 
     def memory_bytes(self, passages: int) -> Figure:
         """Return the bytes of a memory: its passages and its index."""
@@ -232,8 +246,10 @@ class _Planner:
         notes: list[str] = []
         if task.ram is not None:
             notes += _notes_on_memory(stages, task.ram, task.kind)
-        if task.workers > 1 and task.kind == "hnsw":
+        if task.workers > 1 and task.kind in ("hnsw", "pgvector-hnsw", "milvus-hnsw"):
             notes.append("a graph is searched in each shard: expect slower searches than these")
+        if task.kind in DATABASE_KINDS:
+            notes += _notes_on_database(stages, task.kind)
         return notes
 
     def _encode(self) -> Stage:
@@ -286,6 +302,8 @@ class _Planner:
         kind = self._task.kind
         if kind == "bm25":
             seconds = self._needed("build.bm25", self._share)
+        elif kind in DATABASE_KINDS:
+            return self._build_in_database()
         else:
             seconds = self._needed("write.dense", self._share)
             if kind != "flat":
@@ -294,10 +312,26 @@ class _Planner:
             "build", seconds, self._ram("build", self._share), self.memory_bytes(self._share)
         )
 
+    def _build_in_database(self) -> Stage:
+        """Return what the store's own work takes, and the table's, and that of its graph."""
+        kind, share = self._task.kind, self._share
+        names = [f"build.{kind.removesuffix('-hnsw')}"]
+        if kind.endswith("-hnsw"):
+            names.append(f"add.{kind}")
+        seconds: Figure | None = self._needed("write.dense", share)
+        for name in names:
+            more = self._figure(name, share)
+            seconds = seconds + more if seconds and more else None
+        size = graph_bytes(kind, share, self._task.dim)
+        ram = Figure(size, ("formula: the graph, in the database's maintenance_work_mem",))
+        return Stage("build", seconds, ram if size else None, self.memory_bytes(share))
+
     def _merge(self) -> Stage:
         kind, whole = self._task.kind, self._task.passages
         if kind == "bm25":
             disk = self.retriever_bytes(whole)
+        elif kind in DATABASE_KINDS:
+            disk = Figure(0.0, ("formula: tables stay where they are",))
         else:
             disk = Figure(0.0, ("formula: hard links, on one file system",))
         return Stage("merge", self._figure(f"merge.{kind}", whole), self._ram("merge", whole), disk)
@@ -314,6 +348,11 @@ class _Planner:
             self._ram("update", whole),
             self._figure(f"disk_update.{kind}", whole),
         )
+
+    def _search_ram(self) -> Figure | None:
+        """Return what a search reads: from files, or what a database should have in memory."""
+        kind, whole = self._task.kind, self._task.passages
+        return self.retriever_bytes(whole) if kind in DATABASE_KINDS else self._ram("search", whole)
 
     def _ram(self, stage: str, passages: int) -> Figure | None:
         return self._figure(f"ram.{stage}.{self._task.kind}", passages)
@@ -345,7 +384,26 @@ def _notes_on_memory(stages: list[Stage], ram: float, kind: IndexKind) -> Iterat
     if own:
         verb = "needs" if len(own) == 1 else "need"
         most = max(above[name] for name in own) / 1e9
-        helps = "take a larger one" if kind == "bm25" else "choose an index with smaller codes"
+        helps = "choose an index with smaller codes"
+        if kind == "bm25" or kind in DATABASE_KINDS:
+            helps = "take a larger one"
         yield f"{', '.join(own)} {verb} up to {most:,.1f} GB of memory, {has}: {helps}, or shards"
-    if "search" in above:
+    if "search" in above and kind in ("milvus", "milvus-hnsw"):
+        nodes = math.ceil(above["search"] / ram) if ram else 0
+        share = f": share it among {nodes} nodes or more" if nodes else ""
+        yield f"search needs {above['search'] / 1e9:,.1f} GB of memory, {has}{share}"
+    elif "search" in above and kind in DATABASE_KINDS:
+        read = f"search reads {above['search'] / 1e9:,.1f} GB"
+        if kind == "pgvector-hnsw":
+            read = f"search reads pages anywhere in {above['search'] / 1e9:,.1f} GB"
+        yield f"{read}, {has}: it would wait for the database's disk"
+    elif "search" in above:
         yield f"search maps {above['search'] / 1e9:,.1f} GB, {has}: it would wait for the disk"
+
+
+def _notes_on_database(stages: list[Stage], kind: IndexKind) -> Iterator[str]:
+    """Say what is in the database, and what nobody has measured there."""
+    engine = "Milvus" if kind.startswith("milvus") else "PostgreSQL"
+    unknown = [stage.name for stage in stages if stage.seconds is None]
+    if unknown:
+        yield f"the time of {', '.join(unknown)} is not measured in {engine}"

@@ -1,8 +1,9 @@
 """Rates that a plan computes with, each with its law and its source.
 
-Two files next to this module have them: `measured.json`, which `benchmarks/scale.py --rates-out`
-writes, and `literature.json`. A user's own file, YAML or JSON of the same form, replaces rates by
-name. Knows how a rate grows with its work; knows nothing of stages.
+Three files next to this module have them: `measured.json`, which `benchmarks/scale.py --rates-out`
+writes, `databases.json`, which `benchmarks/remote.py` and `remote_milvus.py` write likewise, and
+`literature.json`. A user's own file, YAML or JSON of the same form, replaces rates by name. Knows
+how a rate grows with its work; knows nothing of stages.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from ragcore.planning.layout import (
     training_size,
 )
 
-__all__ = ["FORMAT", "LAWS", "Law", "Rate", "RateFile", "Rates", "Work", "load_rates"]
+__all__ = ["FORMAT", "LAWS", "Law", "Rate", "RateFile", "Rates", "Work", "load_rates", "read_rates"]
 
 FORMAT: Final = 1
 
@@ -180,6 +181,10 @@ class Rates:
         """Return a rate, or None where there is none."""
         return self._rates.get(name)
 
+    def all(self) -> list[Rate]:
+        """Return all rates, by their names."""
+        return [self._rates[name] for name in sorted(self._rates)]
+
     def encoders(self, *, gpu: bool) -> list[str]:
         """Return the encoders whose rate on processors, or on a GPU, is known."""
         names = [name for name in self._rates if name.startswith("encode.")]
@@ -198,11 +203,16 @@ def load_rates(own: Path | None = None) -> Rates:
         ConfigError: the file cannot be read, or is not of this form.
     """
     folder = Path(__file__).parent
-    paths = [folder / "literature.json", folder / "measured.json", *([own] if own else [])]
-    return Rates(map(_read, paths))
+    paths = [folder / f"{name}.json" for name in ("literature", "measured", "databases")]
+    return Rates(map(read_rates, [*paths, *([own] if own else [])]))
 
 
-def _read(path: Path) -> RateFile:
+def read_rates(path: Path) -> RateFile:
+    """Read a file of rates.
+
+    Raises:
+        ConfigError: it cannot be read, or is not of this form.
+    """
     try:
         content: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,7 @@ from ragcore.registry.components import ComponentSpec
 from ragcore.store.catalog import Catalog
 from ragcore.store.layout import TRASH
 from ragcore.store.remote import Left, drop_data
-from ragcore.store.shared_tables import unshared
+from ragcore.store.shared_tables import note_deleted, note_moved, unshared
 from ragcore.store.staging import orphans, unique
 
 __all__ = ["Collected", "collect"]
@@ -55,13 +55,21 @@ class Collected:
 
 
 def collect(
-    catalog: Catalog, keep: int, *, retriever: ComponentSpec[Retriever] | None, dry_run: bool
+    catalog: Catalog,
+    keep: int,
+    *,
+    retriever: ComponentSpec[Retriever] | None,
+    dry_run: bool,
+    deleted: Sequence[Path] = (),
 ) -> Collected:
     """Remove all versions but `keep`, and orphans; see `Store.gc`."""
     if keep < 1:
         raise StoreError(f"gc was to keep {keep} versions: keep one or more")
     if not catalog.versions.is_dir():
         return Collected((), (), (), 0, 0)
+    if not dry_run:
+        note_deleted(catalog, deleted)
+        note_moved(catalog)
     doomed: list[Path] = []
     removed, in_use = [], []
     # A lock belongs to the folder, not to its name, and lasts until the files are removed.
@@ -89,6 +97,11 @@ def collect(
                     path.unlink()
             # No other folder can come to use them: each pointer is copied from one that stays.
             remote = unshared(catalog, doomed)
+        if dry_run:
+            deleted_stores = {path.absolute() for path in deleted}
+            remote = [
+                each for each in remote if each.missing is None or each.missing in deleted_stores
+            ]
         left = [] if dry_run else drop_data(catalog, remote, retriever)
         staying = {each.root for each in left}
         doomed = [folder for folder in doomed if folder not in staying]

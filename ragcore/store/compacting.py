@@ -21,6 +21,7 @@ from ragcore.store.layout import RETRIEVER, Verify, file_records
 from ragcore.store.manifest import Manifest, base_of
 from ragcore.store.opening import check_opens, files_of_retriever, matching_spec, open_version
 from ragcore.store.progress import Progress
+from ragcore.store.remote import check_remote
 from ragcore.store.staging import scratch_folder, staging_folder
 
 __all__ = ["Compacted", "compact_version", "fragments_of"]
@@ -80,6 +81,8 @@ def compact_version(
     ):
         base.check_files(digests=verify)
         spec = matching_spec(base, retriever)
+        if verify in (True, "full"):
+            check_remote(base, spec, full=True)
         before = fragments_of(base, spec)
         if before is None:
             raise UnsupportedOperation.of(f"retriever {spec.use!r}", "compact")

@@ -44,6 +44,7 @@ from ragcore.store.manifest import (
 )
 from ragcore.store.opening import check_opens, matching_spec
 from ragcore.store.progress import Progress
+from ragcore.store.remote import check_remote
 from ragcore.store.sharding import require_merge
 from ragcore.store.shared_tables import note_shared
 from ragcore.store.staging import staging_folder
@@ -94,6 +95,7 @@ def merge_version(
         matching_spec(shards[0].version, spec)
         for number, shard in enumerate(shards, start=1):
             shard.version.check_files(digests=verify)
+            check_remote(shard.version, spec, full=verify in (True, "full"))
             report("shards", number, len(shards))
         _check_ids(shards)
         filled = [shard for shard in shards if shard.count]

@@ -16,6 +16,7 @@ from ragcore.errors import (
     ConfigError,
     CorpusError,
     MemoryMismatchError,
+    MemoryUnavailableError,
     PluginError,
     RagcoreError,
     StoreCorruptError,
@@ -46,6 +47,10 @@ __all__ = [
 
 _OTHER_CAUSES: Final = (ConfigError, CorpusError, PluginError, StoreError, UnsupportedOperation)
 """Errors that say what is wrong, which is not a damaged file, or say so themselves."""
+
+
+_CAUSES: Final = (MemoryUnavailableError, StoreCorruptError, MemoryMismatchError)
+"""Why a version does not open, as callers tell it apart."""
 
 
 def matching_spec(
@@ -174,7 +179,9 @@ def check_opens(
         passages: the pipeline's passage store; see `VersionFolder`.
 
     Raises:
-        StoreError: it cannot be opened, or cannot be searched.
+        StoreError: it cannot be opened, or cannot be searched: MemoryUnavailableError where a
+            database does not answer, so that it may be opened later, StoreCorruptError where it is
+            damaged, MemoryMismatchError where it belongs to another encoder.
     """
     version = LeasedVersion(folder, manifest, None, store=store, passage_store=passages)
     try:
@@ -189,7 +196,8 @@ def check_opens(
         new = _is_being_written(version)
         not_kept = " and was not kept" if new else ""
         advice = "keep the new one without using it" if new else "leave the current one in use"
-        raise StoreError(
+        kind = next((each for each in _CAUSES if isinstance(error, each)), StoreError)
+        raise kind(
             f"version {manifest.name!r} cannot become the current one{not_kept}, since it cannot "
             f"be opened and searched here: {problem}: fix that, or {advice} (--no-activate; for an "
             "import, no --activate)"

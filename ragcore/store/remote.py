@@ -43,12 +43,14 @@ class Left(NamedTuple):
     Attributes:
         root: the folder that has the pointer to them, which must stay.
         problem: why, and what to do.
-        error: what was raised; None where a program elsewhere has the data open.
+        error: what was raised; None where the data may be in use elsewhere.
+        advice: what comes of it.
     """
 
     root: Path
     problem: str
     error: RagcoreError | None
+    advice: str = "it goes with the next gc"
 
 
 def drop_data(
@@ -63,8 +65,16 @@ def drop_data(
             where none of them leads to a pointer's database, those do that versions record.
     """
     left = []
-    for root, folder, pointer in data:
+    for root, folder, pointer, missing in data:
         what = f"{pointer.name} of {pointer.kind} {pointer.use!r}"
+        if missing is not None:
+            problem = f"{what} stays in the database, since {missing} may use it, which is missing"
+            advice = (
+                f"if that was deleted, `ragcore memory gc … --deleted {missing}`; if it has moved, "
+                "run `ragcore memory gc` on it first"
+            )
+            left.append(Left(root, problem, None, advice))
+            continue
         specs = chain(
             _specs_in(pointer, [retriever, catalog.passage_store]),
             # The pipeline's may lead elsewhere since; what versions record is read only where so.
@@ -139,7 +149,7 @@ def drop_unshared(
 def warn_left(catalog: Catalog, left: Iterable[Left]) -> None:
     """Warn of data that stay until the next `gc`."""
     for each in left:
-        _LOG.warning("store %s: %s: `ragcore memory gc` tries again", catalog.folder, each.problem)
+        _LOG.warning("store %s: %s: %s", catalog.folder, each.problem, each.advice)
 
 
 def raise_left(left: Iterable[Left]) -> None:

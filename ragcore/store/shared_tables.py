@@ -9,8 +9,9 @@ of the stores says so:
     to /stores/world            in a store of shards: that store was merged from them
     from /stores/shards         in the merged one: its shards came from there
 
-A store of shards that is deleted as a whole leaves its tables to the merged one; so a merged store
-that cannot be found, since it has moved, is taken to use all that it once shared.
+A store of shards that is deleted as a whole leaves its tables to the merged one. A merged store
+that cannot be found may have moved, or be deleted: what it once shared stays, with the pointers to
+it, until somebody says which.
 
 Knows pointers and who has them; knows nothing of how databases are reached.
 """
@@ -26,9 +27,17 @@ from ragcore.disk.atomic import locked, replace_text
 from ragcore.disk.remote import POINTER, RemotePointer, pointers_below
 from ragcore.errors import StoreError
 from ragcore.store.catalog import Catalog
-from ragcore.store.layout import TRASH, VersionFolder
+from ragcore.store.layout import BUILDING, SCRATCH, TRASH, VersionFolder
 
-__all__ = ["Unshared", "is_pointer", "note_shared", "readable_pointer", "unshared"]
+__all__ = [
+    "Unshared",
+    "is_pointer",
+    "note_deleted",
+    "note_moved",
+    "note_shared",
+    "readable_pointer",
+    "unshared",
+]
 
 _LOG: Final = logging.getLogger("ragcore.store")
 _SHARED: Final = "SHARED"
@@ -43,11 +52,14 @@ class Unshared(NamedTuple):
         root: the folder that is to be removed.
         folder: of the pointer, in that folder.
         pointer: what it says.
+        missing: a store that was merged from this one, cannot be found, and may use the data; None
+            where there is none.
     """
 
     root: Path
     folder: Path
     pointer: RemotePointer
+    missing: Path | None = None
 
 
 def is_pointer(name: str) -> bool:
@@ -73,17 +85,49 @@ def unshared(catalog: Catalog, roots: Sequence[Path]) -> list[Unshared]:
                 own.setdefault(pointer.key, Unshared(root, folder, pointer))
     if not own:
         return []
-    used, unknown = _used_elsewhere(catalog, set(roots))
-    if unknown is not None:
-        _LOG.warning(
-            "store %s: its shards shared tables with %s, which is not there: it may have moved, so "
-            "%s stay in the database",
-            catalog.folder,
-            unknown,
-            ", ".join(name for _, _, name in own),
-        )
-        return []
-    return [each for key, each in own.items() if key not in used]
+    used, missing = _used_elsewhere(catalog, set(roots))
+    # What is written in a working folder was never merged.
+    return [
+        each
+        if missing is None or each.root.name.startswith((BUILDING, SCRATCH))
+        else each._replace(missing=missing)
+        for key, each in own.items()
+        if key not in used
+    ]
+
+
+def note_deleted(catalog: Catalog, stores: Iterable[Path]) -> None:
+    """Record that stores which were merged from this one are deleted, and share nothing any longer.
+
+    Raises:
+        StoreError: one is there, or was never merged from this one.
+    """
+    with locked(catalog.lock):
+        for store in stores:
+            line = f"to {store.absolute()}"
+            lines = list(_lines(catalog))
+            merged = [each.removeprefix("to ") for each in lines if each.startswith("to ")]
+            if line not in lines:
+                listed = ", ".join(merged) or "none"
+                raise StoreError(
+                    f"{store}: no memory there was merged from the shards in {catalog.folder}: "
+                    f"expected one of these: {listed}"
+                )
+            if Catalog(store).versions.is_dir():
+                raise StoreError(
+                    f"{store} is not deleted: delete its folder first; its tables stay as long as "
+                    f"the shards in {catalog.folder} have them"
+                )
+            lines.remove(line)
+            replace_text(catalog.folder / _SHARED, "".join(f"{each}\n" for each in lines))
+
+
+def note_moved(catalog: Catalog) -> None:
+    """Tell the stores of a merged memory's shards where it is now, if it has moved."""
+    for line in list(_lines(catalog)):
+        direction, _, path = line.partition(" ")
+        if direction == "from" and Catalog(path).versions.is_dir():
+            _add_line(Catalog(path), f"to {catalog.folder.resolve()}")
 
 
 def note_shared(catalog: Catalog, versions: Iterable[VersionFolder]) -> None:
@@ -122,17 +166,17 @@ def _used_elsewhere(catalog: Catalog, roots: set[Path]) -> tuple[set[Key], Path 
     Also those in stores that share tables with this one.
 
     Returns:
-        The keys, and a store that may use any, since it cannot be found; None where there is none.
+        The keys, and a merged store that cannot be found; None where there is none.
     """
-    used = _keys_in(catalog, roots)
+    used, missing = _keys_in(catalog, roots), None
     for line in _lines(catalog):
         direction, _, path = line.partition(" ")
         other = Catalog(path)
         if other.versions.is_dir():
             used |= _keys_in(other, set())
         elif direction == "to":
-            return used, other.folder
-    return used, None
+            missing = other.folder
+    return used, missing
 
 
 def _keys_in(catalog: Catalog, without: set[Path]) -> set[Key]:

@@ -365,6 +365,7 @@ class Store(StoreReader):
         *,
         retriever: ComponentSpec[Retriever] | None = None,
         dry_run: bool = False,
+        deleted: Sequence[str | Path] = (),
     ) -> Collected:
         """Remove all versions but a few, and leftovers of interrupted builds.
 
@@ -378,14 +379,24 @@ class Store(StoreReader):
             keep: how many versions stay at least, 1 or more.
             retriever: how to reach databases; as the versions record it where None.
             dry_run: remove nothing, and return what would be removed.
+            deleted: stores that were merged from the shards in this one, and that were deleted:
+                what they shared can be dropped. While such a store is missing, and is not named
+                here, it may have moved, so that tables and the pointers to them stay.
 
         Raises:
-            StoreError: `keep` is less than 1.
+            StoreError: `keep` is less than 1, or a store in `deleted` is there, or was never merged
+                from this one.
             StoreCorruptError: CURRENT holds no name, or a pointer to a database is broken.
             MemoryUnavailableError: a database does not answer; all else is removed.
             ConfigError: nothing says how to reach a database; all else is removed.
         """
-        collected = collect(self._catalog, keep, retriever=retriever, dry_run=dry_run)
+        collected = collect(
+            self._catalog,
+            keep,
+            retriever=retriever,
+            dry_run=dry_run,
+            deleted=[Path(each) for each in deleted],
+        )
         if not dry_run:
             log_collected(self.folder, collected.removed, collected.orphans, collected.bytes)
             raise_left(each for each in collected.left if each.error is not None)

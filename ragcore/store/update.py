@@ -58,6 +58,7 @@ from ragcore.store.manifest import Manifest, base_of, same_settings
 from ragcore.store.moved import MovedPassages
 from ragcore.store.opening import check_opens, matching_spec, open_version, suspecting_damage
 from ragcore.store.progress import Progress
+from ragcore.store.remote import check_remote
 from ragcore.store.renaming import count_renamed
 from ragcore.store.staging import scratch_folder, staging_folder
 from ragcore.store.tokenizers import give_tokenizer
@@ -144,6 +145,8 @@ def update_version(
             read = [*base.passage_names(), *base.document_names()]
             base.check_files(digests=True, only=read)
         spec = matching_spec(base, retriever)
+        if verify in (True, "full"):
+            check_remote(base, spec, full=True)
         with ExitStack() as loaded:
             with open_version(base, spec, recorded=retriever is None) as memory:
                 corpus_name = None if corpus_config is None else corpus_config.use

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from ragcore.planning.layout import DATABASE_KINDS
 from ragcore.views.tables import NONE, byte_size, counted, plain_table, time_text
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ __all__ = ["plan_view", "plans_view"]
 
 _MINUTE: Final = 60.0
 _HOUR: Final = 3600.0
+_UNTIMED: Final = "the time of the whole is not known"
 
 
 def plan_view(plan: Plan) -> RenderableType:
@@ -34,8 +36,9 @@ def plan_view(plan: Plan) -> RenderableType:
             _marks(stage, sources),
         )
     cost = "" if plan.cost is None else f", cost {plan.cost:,.2f}"
+    built = "built in " + _duration(plan.seconds) if plan.seconds is not None else _UNTIMED
     sums = (
-        f"built in {_duration(plan.seconds)}{cost}; {_bytes(plan.ram)} of memory; "
+        f"{built}{cost}; {_bytes(plan.ram)} of memory; "
         f"{byte_size(round(plan.disk))} on disk, {byte_size(round(plan.peak_disk))} while building"
     )
     lines = [f"[{number}] {source}" for source, number in sources.items()]
@@ -58,8 +61,8 @@ def plans_view(plans: Sequence[Plan]) -> RenderableType:
         search = plan.stage("search")
         cells = {
             "index": plan.task.kind,
-            "built in": _duration(plan.seconds),
-            "cost": NONE if plan.cost is None else f"{plan.cost:,.2f}",
+            "built in": NONE if plan.seconds is None else _duration(plan.seconds),
+            "cost": NONE if plan.cost is None else _cost(plan.cost),
             "memory": _bytes(plan.ram),
             "search": NONE if not (search and search.seconds) else time_text(search.seconds.value),
             "mapped": _size(search.ram if search else None),
@@ -74,9 +77,10 @@ def plans_view(plans: Sequence[Plan]) -> RenderableType:
 def _heading(plan: Plan) -> str:
     task = plan.task
     vectors = "" if task.kind == "bm25" else f", {task.dim} dimensions, encoder {task.encoder}"
+    index = plan.factory or DATABASE_KINDS.get(task.kind, "BM25")
     gpus = f" and {counted(task.gpus, 'GPU')}" if task.gpus else ""
     machines = f"{counted(task.workers, 'machine')} with {counted(task.cores, 'core')}{gpus}"
-    return f"{counted(task.passages, 'passage')}, {plan.factory or 'BM25'}{vectors}; {machines}"
+    return f"{counted(task.passages, 'passage')}, {index}{vectors}; {machines}"
 
 
 def _time_of(stage: Stage) -> str:
@@ -100,6 +104,11 @@ def _duration(seconds: float) -> str:
     if seconds >= 2 * _HOUR:
         return f"{seconds / _HOUR:,.1f} h"
     return f"{seconds / _MINUTE:,.0f} min" if seconds >= 2 * _MINUTE else time_text(seconds)
+
+
+def _cost(cost: float) -> str:
+    """Write a price for people, without hundredths where it has three digits before them."""
+    return f"{cost:,.2f}" if cost < 100 else f"{cost:,.0f}"
 
 
 def _marks(stage: Stage, sources: dict[str, int]) -> str:

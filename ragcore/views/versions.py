@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from difflib import SequenceMatcher
-from typing import TYPE_CHECKING
+from textwrap import indent
+from typing import TYPE_CHECKING, Any
 
+import yaml
 from rich.console import Group, RenderableType
 from rich.text import Text
 
@@ -68,21 +70,34 @@ def manifest_view(
         "created": manifest.created,
         "passages": f"{manifest.passages:,}",
         "documents": "" if manifest.documents is None else f"{manifest.documents:,}",
-        "retriever": json.dumps(manifest.retriever, ensure_ascii=False),
+        "retriever": _settings(manifest.retriever),
         "fingerprint": manifest.fingerprint,
-        "corpus": json.dumps(manifest.corpus, ensure_ascii=False) if manifest.corpus else "",
+        "passages in": _settings(manifest.passage_store),
+        "corpus": _settings(manifest.corpus),
         "of": " of ".join(filter(None, (manifest.corpus_identity, manifest.corpus_date))),
         "segments": segments,
         "parent": manifest.parent,
         "ragcore": manifest.ragcore,
         "size": byte_size(manifest.bytes),
     }
-    lines = [f"{name:<11}  {fact}" for name, fact in facts.items() if fact]
+    lines = [
+        f"{name}{fact}" if fact.startswith("\n") else f"{name:<11}  {fact}"
+        for name, fact in facts.items()
+        if fact
+    ]
     lines += [
         f"  {byte_size(record.bytes):>10}  {record.sha256[:12]}  {name}"
         for name, record in manifest.files.items()
     ]
     return Text("\n".join(lines))
+
+
+def _settings(settings: Mapping[str, Any] | None) -> str:
+    """Return a component's settings as a pipeline has them: YAML, below their name."""
+    if not settings:
+        return ""
+    text = yaml.safe_dump(dict(settings), sort_keys=False, allow_unicode=True, width=100)
+    return "\n" + indent(text.rstrip("\n"), "    ")
 
 
 def document_line(counts: DocumentCounts) -> str:

@@ -8,8 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from ragcore.build import build_memory
+from ragcore.cli import main
 from ragcore.store.store import Store
 from tests.cli.test_memory import built, fails, pipeline, run
 from tests.conftest import Installed
@@ -33,8 +35,9 @@ def two(built: Path) -> Path:
 
 def test_show_prints_the_manifest(two: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = run(capsys, "show", two, "one")
-    for fact in ("version one created", "passages 9", '"use": "dense"', "words(seed=0,d=32)"):
+    for fact in ("version one created", "passages 9", "retriever use: dense encoder: use: words"):
         assert fact in out
+    assert "words(seed=0,d=32)" in out
     assert "version two (current)" in run(capsys, "show", two)
     row = json.loads(run(capsys, "show", two, "--json"))
     assert (row["name"], row["current"], row["corpus"]["use"]) == ("two", True, "jsonl")
@@ -42,6 +45,19 @@ def test_show_prints_the_manifest(two: Path, capsys: pytest.CaptureFixture[str])
     for name, record in row["files"].items():
         assert name in out
         assert record["sha256"][:12] in run(capsys, "show", two)
+
+
+def test_show_prints_settings_as_a_pipeline_has_them(
+    two: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["memory", "show", str(two), "one"]) in (0, None)
+    lines = capsys.readouterr().out.splitlines()
+    start = lines.index("retriever")
+    end = next(number for number, line in enumerate(lines) if line.startswith("fingerprint"))
+    recorded = yaml.safe_load("\n".join(lines[start + 1 : end]))
+    manifest = Store(two.parent / "stores/s").manifest("one")
+    assert recorded == manifest.retriever
+    assert max(map(len, lines)) < 110
 
 
 def test_compact_prints_what_it_did(two: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,10 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ragcore.planning.layout import (
+    DATABASE_KINDS,
+    FILE_KINDS,
     INDEX_KINDS,
     factory_of,
     index_bytes,
@@ -18,7 +21,7 @@ from ragcore.planning.layout import (
 )
 from ragcore.registry.components import spec_from_dict
 
-VECTOR_KINDS = [kind for kind in INDEX_KINDS if kind != "bm25"]
+VECTOR_KINDS = [kind for kind in FILE_KINDS if kind != "bm25"]
 
 
 @pytest.mark.parametrize("kind", VECTOR_KINDS)
@@ -39,6 +42,22 @@ def test_an_index_has_as_many_bytes_as_the_formula_says(kind, tmp_path: Path):
 
 def test_the_papers_flat_index_has_64_9_gb():
     assert index_bytes("flat", 21_015_324, 768) == 21_015_324 * (4 * 768 + 16)
+
+
+@pytest.mark.parametrize("kind", DATABASE_KINDS)
+def test_the_settings_of_a_kind_are_those_of_a_component(kind):
+    use = kind.partition("-")[0]
+    pytest.importorskip(f"ragcore_{use}", reason=f"ragcore-{use} is not installed")
+    address = {"dsn": "dbname=rag"} if use == "pgvector" else {"uri": "http://localhost:19530"}
+    settings = yaml.safe_load(DATABASE_KINDS[kind])
+    assert spec_from_dict("index", {**settings, **address}).use == use
+
+
+def test_a_collection_has_its_vectors_and_the_links_of_its_graph():
+    vectors = index_bytes("milvus", 1_000, 768)
+    assert vectors == 1_000 * (4 * 768 + 3 * 8)
+    # Twice 32 links of 4 bytes on the lowest level, and a thirty-first of 32 above.
+    assert index_bytes("milvus-hnsw", 1_000, 768) - vectors == 1_000 * 4 * (64 + 1)
 
 
 def test_bm25_has_no_formula():

@@ -46,7 +46,7 @@ def test_more_passages_take_no_less_of_anything(kind, fewer, more, dim):
     # Another number of lists changes a search by more than passages do.
     task = replace(TASK, kind=kind, dim=dim)
     small, large = (make_plan(replace(task, passages=each), RATES) for each in (fewer, more))
-    assert small.seconds <= large.seconds * (1 + 1e-9)
+    assert (small.seconds or 0) <= (large.seconds or 0) * (1 + 1e-9)
     assert small.disk <= large.disk * (1 + 1e-9)
     assert small.peak_disk <= large.peak_disk * (1 + 1e-9)
     after = figures(large)
@@ -69,7 +69,8 @@ def test_all_numbers_that_may_be_asked_for_can_be_shown(
     numbers = {"dim": dim, "cores": cores, "text_bytes": text_bytes, "price": price}
     plan = make_plan(replace(TASK, kind=kind, passages=passages, **numbers), RATES)
     assert all(math.isfinite(value) and value >= 0 for value in figures(plan).values())
-    assert all(math.isfinite(value) for value in (plan.seconds, plan.disk, plan.cost))
+    sums = (plan.seconds, plan.disk, plan.cost)
+    assert all(math.isfinite(value) for value in sums if value is not None)
     console = Console(file=io.StringIO(), width=200)
     console.print(plan_view(plan))
     console.print(plans_view([plan]))
@@ -82,7 +83,8 @@ def test_shards_need_no_more_memory_and_time_each(kind, passages, workers):
     for name in ("encode", "build"):
         before, after = alone.stage(name), shared.stage(name)
         if before is not None:
-            assert after.seconds.value <= before.seconds.value
+            if before.seconds is not None:
+                assert after.seconds.value <= before.seconds.value
             assert after.disk.value <= before.disk.value
     assert shared.stage("merge") is not None
     assert alone.stage("merge") is None
@@ -96,6 +98,49 @@ def test_a_plan_sums_its_stages():
     assert plan.seconds == pytest.approx(sum(seconds.values()))
     paid = 4 * (seconds["encode"] + seconds["build"]) + seconds["train"] + seconds["merge"]
     assert plan.cost == pytest.approx(3.0 * paid / 3600)
+
+
+def test_a_build_in_a_database_is_the_stores_work_the_tables_and_the_graphs():
+    own = [
+        Rate(name="build.pgvector", law="values", slope=1e-8, source="here"),
+        Rate(name="add.pgvector-hnsw", law="graph", slope=1e-9, source="there"),
+    ]
+    rates = load_rates()
+    rates = Rates([RateFile(ragcore_rates=1, rates=[*rates.all(), *own])])
+    work = Work(1_000_000, 768, rates.text_bytes, "pgvector-hnsw")
+    expected = [rates[name].of(work) for name in ("write.dense", *(rate.name for rate in own))]
+    task = replace(TASK, price=2.0)
+    table = make_plan(replace(task, kind="pgvector"), rates)
+    assert table.stage("build").seconds.value == pytest.approx(sum(expected[:2]))
+    graph = make_plan(replace(task, kind="pgvector-hnsw"), rates)
+    assert graph.stage("build").seconds.value == pytest.approx(sum(expected))
+    assert {"measured: here", "measured: there"} <= set(graph.stage("build").seconds.sources)
+    assert graph.cost == pytest.approx(2 * graph.seconds / 3600)
+
+
+def test_what_nobody_measured_has_no_time_and_no_cost():
+    rates = Rates([RateFile(ragcore_rates=1, rates=files_rates())])
+    for kind, engine in (("pgvector-hnsw", "PostgreSQL"), ("milvus", "Milvus")):
+        plan = make_plan(replace(TASK, kind=kind, price=2.0), rates)
+        assert plan.stage("build").seconds is None
+        assert (plan.seconds, plan.cost) == (None, None)
+        assert plan.notes == (
+            f"the time of build, open, search, update is not measured in {engine}",
+        )
+        console = Console(file=io.StringIO(), width=200)
+        console.print(plan_view(plan))
+        assert "the time of the whole is not known" in console.file.getvalue()
+
+
+def files_rates() -> list[Rate]:
+    """Return all rates but those of databases."""
+    return [rate for rate in RATES.all() if "pgvector" not in rate.name and "milv" not in rate.name]
+
+
+def test_vectors_that_do_not_fit_into_milvus_are_shared_among_its_nodes():
+    task = replace(TASK, passages=21_015_324, kind="milvus", ram=16e9)
+    assert any("search needs 65.1 GB of memory" in note for note in make_plan(task, RATES).notes)
+    assert any("among 5 nodes or more" in note for note in make_plan(task, RATES).notes)
 
 
 def test_each_figure_names_its_source():

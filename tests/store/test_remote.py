@@ -20,8 +20,10 @@ import pytest
 
 from ragcore.disk.remote import POINTER, RemotePointer, pointers_below
 from ragcore.errors import (
+    ComponentError,
     ConfigError,
     CorpusError,
+    MemoryMismatchError,
     MemoryUnavailableError,
     StoreCorruptError,
     StoreError,
@@ -154,6 +156,38 @@ def test_a_version_that_does_not_open_leaves_no_table(
     before = tables(database)
     with pytest.raises(StoreError, match="cannot become the current one"):
         store.build("two", PASSAGES, remote_part(database), check=True)
+    assert tables(database) == before
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (MemoryUnavailableError("it does not answer"), MemoryUnavailableError),
+        (StoreCorruptError("it is broken"), StoreCorruptError),
+        (MemoryMismatchError("it is another one"), MemoryMismatchError),
+        (ComponentError("it cannot search"), StoreError),
+        (ValueError("it cannot count"), StoreError),
+    ],
+    ids=lambda value: getattr(value, "__name__", str(value)),
+)
+def test_callers_can_tell_why_a_version_does_not_become_current(
+    store: Store, database: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, expected: type
+) -> None:
+    part = remote_part(database)
+    before = tables(database)
+    monkeypatch.setattr(
+        "tests.helpers.sqlite_index.SqliteIndex.search",
+        lambda *_, **__: (_ for _ in ()).throw(error),
+    )
+    changes = Changes({"news": Passage("news", "", "news of the day")}, {})
+    for action in (
+        lambda: store.build("two", PASSAGES, part, check=True),
+        lambda: store.update("two", changes, retriever=part),
+        lambda: store.activate("one", check=True, retriever=part),
+    ):
+        with pytest.raises(StoreError, match=f"cannot become the current one.*{error}") as caught:
+            action()
+        assert type(caught.value) is expected
     assert tables(database) == before
 
 
@@ -536,19 +570,66 @@ def test_a_merged_memory_drops_what_deleted_shards_had(
 
 
 def test_shards_keep_the_tables_of_a_merged_memory_that_has_moved(
-    tmp_path: Path,
-    part: ComponentSpec[Any],
-    database: Path,
-    caplog: pytest.LogCaptureFixture,
+    tmp_path: Path, part: ComponentSpec[Any], database: Path
 ) -> None:
     source = shards(tmp_path / "shards", part)
     store = merged(Catalog(tmp_path / "store"), source, part)
     before = tables(database)
     store.folder.rename(tmp_path / "moved")
-    Store(source.folder).gc(1)
+    collected = Store(source.folder).gc(1)
+    assert collected.removed
+    (left,) = collected.left
+    assert f"{tmp_path / 'store'} may use it, which is missing" in left.problem
+    assert "if that was deleted" in left.advice
     assert tables(database) == before
-    assert "may have moved" in caplog.text
-    assert ids(Store(tmp_path / "moved"), "text 3 of w3")[0] == "p3"
+    # The pointer stays, so that the table is not forgotten.
+    assert set(before) <= named(source.folder)
+    moved = Store(tmp_path / "moved")
+    assert ids(moved, "text 3 of w3")[0] == "p3"
+    # It tells the shards where it is, whose table it uses.
+    moved.gc(1)
+    assert Store(source.folder).gc(1).left == ()
+    assert Store(source.folder).gc(1, deleted=[tmp_path / "store"]).left == ()
+    assert tables(database) == before
+    assert ids(moved, "text 3 of w3")[0] == "p3"
+
+
+def test_a_merged_memory_that_is_deleted_leaves_no_table(
+    tmp_path: Path, part: ComponentSpec[Any], database: Path
+) -> None:
+    source = shards(tmp_path / "shards", part)
+    store = merged(Catalog(tmp_path / "store"), source, part)
+    of_shards = Store(source.folder)
+    with pytest.raises(StoreError, match="is not deleted: delete its folder first"):
+        of_shards.gc(1, deleted=[store.folder])
+    with pytest.raises(StoreError, match=f"expected one of these: {store.folder}"):
+        of_shards.gc(1, deleted=[tmp_path / "another"])
+    shutil.rmtree(store.folder)
+    before = tables(database)
+    assert of_shards.gc(1).left
+    assert tables(database) == before
+    assert of_shards.gc(1, deleted=[store.folder], dry_run=True).remote == 1
+    assert of_shards.gc(1, deleted=[store.folder]).remote == 1
+    assert set(tables(database)) == named(source.folder)
+    assert len(tables(database)) == len(before) - 1
+    with pytest.raises(StoreError, match="expected one of these: none"):
+        of_shards.gc(1, deleted=[store.folder])
+
+
+def test_a_failed_shard_leaves_no_table_where_the_merged_memory_is_missing(
+    tmp_path: Path, part: ComponentSpec[Any], database: Path
+) -> None:
+    source = shards(tmp_path / "shards", part)
+    shutil.rmtree(merged(Catalog(tmp_path / "store"), source, part).folder)
+    before = tables(database)
+
+    def corpus() -> Iterator[Passage]:
+        yield from PASSAGES
+        raise RuntimeError("the corpus broke off")
+
+    with pytest.raises(RuntimeError, match="broke off"):
+        Store(source.folder).build("three", corpus(), part, batch=8)
+    assert tables(database) == before
 
 
 def test_hybrids_have_a_table_for_each_member(tmp_path: Path, database: Path) -> None:

@@ -7,11 +7,13 @@ knows nothing of what is stored.
 from __future__ import annotations
 
 import logging
+import math
 import os
 import random
 import re
 import socket
 import threading
+import time
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -32,7 +34,7 @@ __all__ = ["Database", "database_of"]
 logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
 
 _GRACE: Final = 2.0
-"""Seconds after which a connection is cut whose server does not even say that time is over."""
+"""Seconds at most, after which a connection is cut whose server does not say that time is over."""
 
 _NO_ROOM: Final = (
     errors.InsufficientResources,
@@ -107,9 +109,17 @@ class Database:
             raise ConfigError(
                 "pgvector: the port in dsn is no number: write / and @ in a password as %2F and %40"
             )
-        parameters.setdefault("connect_timeout", max(2, round(config.timeout)))
+        # libpq waits for each host, and for none less than two seconds.
+        hosts = max(1, str(parameters.get("host") or "").count(",") + 1)
+        self._connect_timeout = max(2, round(config.timeout / hosts))
+        self._has_connect_timeout = "connect_timeout" in parameters
+        parameters.setdefault("connect_timeout", self._connect_timeout)
         # A router between drops connections that are silent.
         parameters.setdefault("keepalives_idle", 30)
+        parameters.setdefault("keepalives_interval", 5)
+        parameters.setdefault("keepalives_count", 3)
+        # And loses what is sent, in time for a second try.
+        parameters.setdefault("tcp_user_timeout", max(1, round(500 * config.timeout)))
         self._conninfo = make_conninfo("", **parameters)
         where = [f"host {parameters['host']}"] if parameters.get("host") else []
         where += [f"port {parameters['port']}"] if parameters.get("port") else []
@@ -126,6 +136,9 @@ class Database:
     def read(self, action: Callable[[Connection[Any]], T], *, timeout: float | None = None) -> T:
         """Run statements that change nothing; once more where the connection was lost.
 
+        Both tries together end after the time-out, and the little by which a server that hangs is
+        told from one that is slow.
+
         Args:
             action: called with a connection in autocommit mode.
             timeout: seconds; those of the config where None.
@@ -135,28 +148,70 @@ class Database:
             StoreCorruptError: a table is missing.
             StoreError: a statement fails for another reason.
         """
+        end = time.monotonic() + (self.timeout if timeout is None else timeout)
         try:
             return self.change(action, timeout=timeout)
         except MemoryUnavailableError as error:
-            if not _is_lost(error.__cause__):
+            left = end - time.monotonic()
+            if left <= 0 or not _is_lost(error.__cause__):
                 raise
-            return self.change(action, timeout=timeout)
+            return self._change(action, timeout, left)
 
     def change(self, action: Callable[[Connection[Any]], T], *, timeout: float | None = None) -> T:
         """Run statements once, as `read` does; with a `timeout`, in one transaction."""
-        with self._explaining(), self._connection() as connection:
-            return self._in_time(connection, action, timeout)
+        return self._change(action, timeout, None)
 
-    def connect(self) -> Connection[Any]:
+    def _change(
+        self, action: Callable[[Connection[Any]], T], timeout: float | None, left: float | None
+    ) -> T:
+        """Run statements once.
+
+        Args:
+            action: see `read`.
+            timeout: see `read`.
+            left: seconds after which the connection is cut; where None, as `timeout` says.
+        """
+        with self._explaining(), self._connection(left) as connection:
+            return self._in_time(connection, action, timeout, limit=left)
+
+    def maintain(self, statement: bytes, *, timeout: float) -> None:
+        """Run a statement that cannot be in a transaction, such as VACUUM, once.
+
+        By a connection of its own, so that its time-out is no other statement's.
+
+        Args:
+            statement: one.
+            timeout: seconds.
+
+        Raises:
+            MemoryUnavailableError: the database does not answer in time, or refuses.
+        """
+        with self.connect() as connection, self._explaining():
+            self._in_time(
+                connection,
+                lambda own: own.execute(
+                    "select set_config('statement_timeout', %s, false)",
+                    [f"{round(1000 * timeout)}"],
+                ),
+            )
+            self._in_time(connection, lambda own: own.execute(statement), limit=timeout)
+
+    def connect(self, left: float | None = None) -> Connection[Any]:
         """Open a connection of its own, in autocommit mode; the caller closes it.
+
+        Args:
+            left: seconds that connecting may take; where None, as the config says.
 
         Raises:
             MemoryUnavailableError: the database does not answer, or refuses.
         """
         with self._explaining():
-            connection = psycopg.connect(self._conninfo, autocommit=True)
+            options: dict[str, Any] = {}
+            if left is not None and not self._has_connect_timeout:
+                options["connect_timeout"] = max(2, min(self._connect_timeout, math.ceil(left)))
+            connection = psycopg.connect(self._conninfo, autocommit=True, **options)
             try:
-                self._in_time(connection, self._configure)
+                self._in_time(connection, self._configure, limit=left)
             except BaseException:
                 connection.close()
                 raise
@@ -181,27 +236,28 @@ class Database:
         )
 
     @contextmanager
-    def _connection(self) -> Iterator[Connection[Any]]:
+    def _connection(self, left: float | None) -> Iterator[Connection[Any]]:
         """Take a connection from the pool; where one is lost, all that are idle are as well."""
-        pool = self._open_pool()
+        pool = self._open_pool(left)
         try:
-            with pool.connection(timeout=self.timeout) as connection:
+            with pool.connection(timeout=self.timeout if left is None else left) as connection:
                 yield connection
         except (psycopg.OperationalError, PoolClosed) as error:
             if _is_lost(error):
                 with self._lock:
                     if self._pool is pool:
                         self._pool = None
-                pool.close(timeout=1)
+                # What still connects to a server that hangs is not waited for.
+                pool.close(timeout=0)
             raise
 
-    def _open_pool(self) -> ConnectionPool[Connection[Any]]:
+    def _open_pool(self, left: float | None) -> ConnectionPool[Connection[Any]]:
         """Return the pool; a new one after a fork, and after a connection was lost."""
         pool = self._pool
         if pool is not None and self._pid == os.getpid():
             return pool
         # The pool tries again and again until time is over: this one fails early, and says why.
-        self.connect().close()
+        self.connect(left).close()
         with self._lock:
             if self._pool is None or self._pid != os.getpid():
                 self._pool = _Pool(
@@ -221,28 +277,38 @@ class Database:
         connection: Connection[Any],
         action: Callable[[Connection[Any]], T],
         timeout: float | None = None,
+        *,
+        limit: float | None = None,
     ) -> T:
         """Run statements, and cut the connection where the server is silent for too long.
 
         In one transaction where a `timeout` is named, which is that of the transaction alone.
+
+        Args:
+            connection: in autocommit mode.
+            action: called with it.
+            timeout: seconds; those that the connection has where None.
+            limit: seconds after which it is cut; somewhat later than `timeout` where None.
         """
         late = threading.Event()
         seconds = self.timeout if timeout is None else timeout
+        if limit is not None:
+            seconds = limit
 
         def cut() -> None:
             late.set()
             with socket.socket(fileno=os.dup(connection.fileno())) as ending:
                 ending.shutdown(socket.SHUT_RDWR)
 
-        timer = threading.Timer(seconds + _GRACE, cut)
+        timer = threading.Timer(seconds + min(_GRACE, seconds / 4), cut)
         timer.daemon = True
         timer.start()
         try:
             if timeout is None:
                 return action(connection)
             with connection.transaction():
-                limit = f"{round(1000 * timeout)}"
-                connection.execute("select set_config('statement_timeout', %s, true)", [limit])
+                setting = f"{round(1000 * timeout)}"
+                connection.execute("select set_config('statement_timeout', %s, true)", [setting])
                 return action(connection)
         except psycopg.OperationalError as error:
             if late.is_set():

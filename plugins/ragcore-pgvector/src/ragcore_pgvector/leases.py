@@ -159,16 +159,21 @@ class Leases:
     def _on_session(self, action: Callable[[Connection[Any]], object]) -> None:
         """Do something with the session; where it was lost, with a new one."""
         database = self._database_now()
+        end = time.monotonic() + database.timeout
         if self._session is not None:
             try:
                 database.on(self._session, action)
                 self._seen = time.monotonic()
                 return
-            except MemoryUnavailableError:
+            except MemoryUnavailableError as error:
                 self._session.close()
                 self._session = None
+                if time.monotonic() >= end:
+                    # It hangs: another session would wait as long.
+                    self._failed, self._failure = time.monotonic(), str(error)
+                    raise
         try:
-            session = database.connect()
+            session = database.connect(end - time.monotonic())
             try:
                 for table in +self._tables:
                     database.on(session, partial(_share, table=table))

@@ -206,6 +206,9 @@ class Tables:
     def finish(self, name: str, config: PgvectorConfig, dim: int, rows: int) -> Finished:
         """Make the graph where there is to be one, and record what the table has.
 
+        Afterwards the database notes that all see all rows: they are then counted in the primary
+        key, which is small, and never read again to be kept from old age.
+
         Raises:
             StoreError: it has another number of rows than were added.
         """
@@ -218,7 +221,6 @@ class Tables:
                     f'(embedding "{self.extension().schema}".{kind}_ip_ops) '
                     f"with (m = {config.m}, ef_construction = {config.ef_construction})"
                 )
-            connection.execute(f"analyze {self.path(name)}")
             count, digest = self._digest(connection, name, config.half, len(config.columns))
             if count != rows:
                 raise StoreError(
@@ -233,10 +235,15 @@ class Tables:
             )
             return finished
 
-        return self.database.change(make, timeout=self._build_timeout)
+        finished = self.database.change(make, timeout=self._build_timeout)
+        statement = f"vacuum (freeze, analyze) {self.path(name)}"
+        self.database.maintain(statement.encode(), timeout=self._build_timeout)
+        return finished
 
     def check(self, name: str, expected: Finished, columns: int, *, full: bool) -> None:
         """Compare a table, which has so many columns, with what a version says of it.
+
+        Its rows are counted, in the primary key; with `full` all are read.
 
         Raises:
             StoreCorruptError: it is missing, or differs.
@@ -251,11 +258,22 @@ class Tables:
             connection.execute(f"select row from {self.path(name)} limit 1")
             return None if row is None else Finished(*row)
 
+        def count_rows(connection: Connection[Any]) -> int:
+            ((rows,),) = connection.execute(f"select count(*) from {self.path(name)}").fetchall()
+            return int(rows)
+
         recorded = self.database.read(read)
         if recorded != expected:
             raise StoreCorruptError(
                 f"{self.database.name}: table {name} is recorded as {recorded}, expected "
                 f"{expected}: restore it, or build this version of the memory again"
+            )
+        # A server that hangs was found by the question before, which takes no time.
+        stored = self.database.read(count_rows, timeout=self._build_timeout)
+        if stored != expected.rows:
+            raise StoreCorruptError(
+                f"{self.database.name}: table {name} has {stored} rows, expected {expected.rows}: "
+                "another program changed it: restore it, or build this version of the memory again"
             )
         if full:
             count, digest = self.database.read(

@@ -11,6 +11,7 @@ import logging
 import re
 import threading
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
@@ -31,6 +32,9 @@ __all__ = ["PipelineFile", "Pipelines", "ServedPipeline", "open_pipelines", "pip
 _LOG: Final = logging.getLogger("ragcore.serve")
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 """Of a pipeline; without @, which comes before a version in the name of a model."""
+
+_PATIENCE: Final = 1.0
+"""Seconds for which a probe waits for a database: balancers wait no longer than a few."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +143,7 @@ class Pipelines:
         self._draining = False
         self._closed = False
         self._asking = threading.Lock()
+        self._outcome: Future[str | None] | None = None
 
     def __iter__(self) -> Iterator[ServedPipeline]:
         return iter(self._pipelines.values())
@@ -198,11 +203,23 @@ class Pipelines:
         """Search and read the memories again that found no database to ask.
 
         Raises:
-            NotReadyError: one still finds none, or another thread is asking.
+            NotReadyError: one still finds none, or none within a second.
         """
-        # One thread at a time: each waits for the time-out of the database.
-        if not self._asking.acquire(blocking=False):
-            raise NotReadyError("a pipeline cannot be asked: its memory's database is silent")
+        with self._asking:
+            # One at a time, which waits for the time-out of the database; a probe does not.
+            if self._outcome is None or self._outcome.done():
+                self._outcome = outcome = Future[str | None]()
+                threading.Thread(target=self._ask_again, args=(outcome,), daemon=True).start()
+            outcome = self._outcome
+        try:
+            silent = outcome.result(_PATIENCE)
+        except TimeoutError:
+            silent = "a pipeline"
+        if silent is not None:
+            raise NotReadyError(f"{silent} cannot be asked: its memory's database is silent")
+
+    def _ask_again(self, outcome: Future[str | None]) -> None:
+        """Find the first pipeline whose memory still finds no database to ask; None if all do."""
         try:
             for pipeline in filter(_unavailable, self):
                 try:
@@ -210,12 +227,11 @@ class Pipelines:
                         memory.ask_again()
                 except RagcoreError as error:
                     _LOG.error("pipeline %r cannot be asked: %s", pipeline.name, error)
-                    raise NotReadyError(
-                        f"pipeline {pipeline.name!r} cannot be asked: its memory's database is "
-                        "silent"
-                    ) from error
-        finally:
-            self._asking.release()
+                    outcome.set_result(f"pipeline {pipeline.name!r}")
+                    return
+            outcome.set_result(None)
+        except BaseException as error:
+            outcome.set_exception(error)
 
     def begin_draining(self) -> None:
         """Take no more questions from now on; those that were admitted are answered."""

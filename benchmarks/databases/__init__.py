@@ -1,0 +1,1 @@
+"""What the benchmarks of databases share: clients, reports and rates."""
