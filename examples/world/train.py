@@ -57,6 +57,12 @@ def main() -> None:
         model.bert.encoder.layer[: arguments.frozen].requires_grad_(False)
     weights = [weight for weight in model.parameters() if weight.requires_grad]
     exact = [weight.detach().clone() for weight in weights]
+    # Not as bfloat16 rounds them: they are stored as they came.
+    frozen = {
+        name: weight.detach().clone()
+        for name, weight in model.named_parameters()
+        if not weight.requires_grad
+    }
     model.to(torch.bfloat16).train()
     optimizer = torch.optim.AdamW(
         exact, lr=arguments.lr, betas=(0.9, 0.98), weight_decay=0.01, fused=True
@@ -98,8 +104,8 @@ def main() -> None:
             losses = 0.0
         if time.monotonic() - began > written + 420:
             written = time.monotonic() - began
-            save(model, weights, exact, tokenizer, arguments.out)
-    save(model, weights, exact, tokenizer, arguments.out)
+            save(model, exact, frozen, tokenizer, arguments.out)
+    save(model, exact, frozen, tokenizer, arguments.out)
 
 
 def token_batches(
@@ -148,15 +154,15 @@ def _without_dropout(model: BertForQuestionAnswering) -> BertForQuestionAnswerin
 
 def save(
     model: BertForQuestionAnswering,
-    weights: list[Tensor],
     exact: list[Tensor],
+    frozen: dict[str, Tensor],
     tokenizer: AutoTokenizer,
     folder: Path,
 ) -> None:
     """Write the float32 weights with the tokenizer."""
     state = {name: tensor.float() for name, tensor in model.state_dict().items()}
     names = [name for name, weight in model.named_parameters() if weight.requires_grad]
-    state |= dict(zip(names, exact, strict=True))
+    state |= dict(zip(names, exact, strict=True)) | frozen
     model.save_pretrained(folder, state_dict=state)
     tokenizer.save_pretrained(folder)
 
