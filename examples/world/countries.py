@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from items import Item, find_near, is_held_out, occurs, read_rows
-from questions import ask_fact, ask_leader, ask_since
+from questions import ask_fact, ask_leader, ask_life, ask_since
 from ragcore_world.editions import edition_passages
 
 from ragcore.answering.spelling import find_span
@@ -159,6 +159,7 @@ def titled_items(edition: str, folder: Path, names: set[str]) -> list[Item]:
                     item.gold = golds
                     items.append(_with_wrong(item, code, name, fields, by_country, rng))
     items += _offices_not_held(folder, fields)
+    items += _lives(folder, fields)
     find_near(
         [item for item in items if item.answers],
         [p for group in by_country.values() for p in group],
@@ -316,6 +317,27 @@ def _offices_not_held(
             return ask_leader(office, office, country, rng, adjective=adjective)
 
         items.append(Item(ask, [], passages[:2]))
+    return items
+
+
+def _lives(folder: Path, fields: dict[tuple[str, str], list[tuple[str, str]]]) -> list[Item]:
+    """Make questions about office holders that passages on offices do not answer."""
+    adjectives = adjectives_of(folder)
+    items = []
+    for row in read_rows(folder / "leaders.jsonl.gz"):
+        passages = fields[row["code"], "Executive branch"]
+        if is_held_out(row["code"]) or not row["office"] or not passages:
+            continue
+
+        def ask(
+            rng: random.Random,
+            office: str = row["office"],
+            country: str = in_a_sentence(row["country"], row["question"]),
+            adjective: str = adjectives.get(row["code"], ""),
+        ) -> str:
+            return ask_life(office, country, rng, adjective=adjective)
+
+        items.append(Item(ask, [], passages))
     return items
 
 

@@ -237,8 +237,8 @@ def load_mix(data: Path) -> Mix:
         "snapshots": Source(0.10, snapshots, unknown=0.35),
         "titled": Source(0.15, titled, unknown=0.4),
         "leaders": Source(0.18, leaders, unknown=0.45),
-        "absent": Source(0.02, absent),
-        "foreign": Source(0.05, foreign),
+        "absent": Source(0.06, absent),
+        "foreign": Source(0.08, foreign),
     }
     return Mix(sources, sorted(names))
 
@@ -252,4 +252,8 @@ def _foreign(questions: list[Item], titled: list[Item]) -> list[Item]:
     ]
     passages = list({passage for item in titled for passage in (*item.gold, *item.wrong)})
     find_near(asked, sorted(passages), 4)
-    return [Item(item.ask, [], item.near) for item in asked if item.near]
+    # "Who" alone does not ask for a leader.
+    on_offices = sorted(p for p in passages if p[0].endswith(", Executive branch"))
+    return [
+        Item(item.ask, [], [*item.near, *rng.sample(on_offices, 2)]) for item in asked if item.near
+    ]

@@ -15,10 +15,10 @@ import random
 from fact_wordings import FACTS
 from field_wordings import FIELD_WORDINGS
 from further_wordings import FACTS_MORE
-from role_wordings import LEADER_PHRASES, ROLE_WORDINGS, SINCE_PHRASES
+from role_wordings import LEADER_LIVES, LEADER_PHRASES, ROLE_WORDINGS, SINCE_PHRASES
 from wording import roughen
 
-__all__ = ["ask_fact", "ask_leader", "ask_since", "usable"]
+__all__ = ["ask_fact", "ask_leader", "ask_life", "ask_since", "usable"]
 
 LEADERS = (
     "Who is the {o} of {c}?",
@@ -170,8 +170,19 @@ def ask_leader(
 
 def ask_since(office: str, country: str, rng: random.Random, *, adjective: str = "") -> str:
     """Draw a question since when the holder of an office has been in it."""
+    return _ask(SINCE_PHRASES, office, country, rng, adjective)
+
+
+def ask_life(office: str, country: str, rng: random.Random, *, adjective: str = "") -> str:
+    """Draw a question about the holder of an office that the Factbook does not answer."""
+    return _ask(LEADER_LIVES, office, country, rng, adjective)
+
+
+def _ask(
+    wordings: tuple[str, ...], office: str, country: str, rng: random.Random, adjective: str
+) -> str:
     named = office.lower() if rng.random() < 0.5 else office
-    wording = rng.choice(usable(SINCE_PHRASES, adjective))
+    wording = rng.choice(usable(wordings, adjective))
     return roughen(wording.format(o=named, c=country, a=adjective), rng)
 
 

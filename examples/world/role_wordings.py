@@ -7,7 +7,7 @@ the office by its duties, its rank or in slang.
 
 from __future__ import annotations
 
-__all__ = ["LEADER_PHRASES", "ROLE_WORDINGS", "SINCE_PHRASES"]
+__all__ = ["LEADER_LIVES", "LEADER_PHRASES", "ROLE_WORDINGS", "SINCE_PHRASES"]
 
 # fmt: off
 ROLE_WORDINGS: dict[str, tuple[str, ...]] = {
@@ -346,3 +346,24 @@ SINCE_PHRASES: tuple[str, ...] = (
 )
 # fmt: on
 """Wordings that ask since when the holder has been in office."""
+
+# fmt: off
+LEADER_LIVES: tuple[str, ...] = (
+    "What is the age of the {o} of {c}?", "In which year was the {a} {o} born?",
+    "Where was the {o} of {c} born?", "Who is the {o} of {c} married to?",
+    "Does the {o} of {c} have children?", "What did the {o} of {c} study?",
+    "Which university did the {a} {o} attend?", "How much does the {o} of {c} earn?",
+    "How tall is the {o} of {c}?", "What does the {o} of {c} like to eat?",
+    "What was the {o} of {c} before, by profession?", "Which sport does the {a} {o} play?",
+    "Who are the parents of the {o} of {c}?", "Where does the {o} of {c} go on holiday?",
+    "What did the {o} of {c} say in the last speech?", "How rich is the {o} of {c}?",
+    "Who will be the next {o} of {c}?", "Who is going to win the election in {c}?",
+    "Who lost the argument with the {a} {o} on television?", "Is the {o} of {c} in good health?",
+    "What is the phone number of the {o} of {c}?", "Who wrote the life story of the {o} of {c}?",
+    "Who drives the car of the {o} of {c}?", "Which religion does the {o} of {c} have?",
+    "Who shot at the {o} of {c}?", "How can I write to the {o} of {c}?",
+    "Who plays the {o} of {c} in the film?", "Who taught the {o} of {c} at school?",
+    "What is the name of the dog of the {a} {o}?", "Who is the best friend of the {a} {o}?",
+)
+# fmt: on
+"""Wordings that ask for what passages on offices do not say."""
