@@ -606,14 +606,39 @@ def test_a_merged_memory_that_is_deleted_leaves_no_table(
         of_shards.gc(1, deleted=[tmp_path / "another"])
     shutil.rmtree(store.folder)
     before = tables(database)
-    assert of_shards.gc(1).left
+    tried = of_shards.gc(1, dry_run=True)
+    assert (tried.remote, tried.bytes) == (0, 0)
+    (expected,) = of_shards.gc(1).left
+    assert [each.problem for each in tried.left] == [expected.problem]
     assert tables(database) == before
+    with pytest.raises(StoreError, match=f"expected one of these: {store.folder}"):
+        of_shards.gc(1, deleted=[tmp_path / "another"], dry_run=True)
     assert of_shards.gc(1, deleted=[store.folder], dry_run=True).remote == 1
     assert of_shards.gc(1, deleted=[store.folder]).remote == 1
     assert set(tables(database)) == named(source.folder)
     assert len(tables(database)) == len(before) - 1
     with pytest.raises(StoreError, match="expected one of these: none"):
         of_shards.gc(1, deleted=[store.folder])
+
+
+def test_a_trial_says_the_same_where_one_of_two_merged_memories_is_deleted(
+    tmp_path: Path, part: ComponentSpec[Any], database: Path
+) -> None:
+    source = shards(tmp_path / "shards", part)
+    first, second = (
+        merged(Catalog(tmp_path / name), source, part).folder for name in ("first", "second")
+    )
+    for folder in (first, second):
+        shutil.rmtree(folder)
+    of_shards, before = Store(source.folder), tables(database)
+    for dry_run in (True, False):
+        collected = of_shards.gc(1, deleted=[second], dry_run=dry_run)
+        assert collected.remote == 0
+        assert [str(first) in each.problem for each in collected.left] == [True]
+    assert tables(database) == before
+    # Its folder is named through a link, as people may know it.
+    (tmp_path / "link").symlink_to(tmp_path)
+    assert of_shards.gc(1, deleted=[tmp_path / "link" / "first"]).remote == 1
 
 
 def test_a_failed_shard_leaves_no_table_where_the_merged_memory_is_missing(
