@@ -143,6 +143,14 @@ def test_vectors_that_do_not_fit_into_milvus_are_shared_among_its_nodes():
     assert any("among 5 nodes or more" in note for note in make_plan(task, RATES).notes)
 
 
+def test_a_plan_says_that_a_database_cannot_have_such_vectors():
+    task = replace(TASK, kind="pgvector-hnsw", dim=2_001)
+    refused = "pgvector-hnsw has vectors of 2,000 dimensions at most, and these have 2,001"
+    assert any(refused in note for note in make_plan(task, RATES).notes)
+    fits = make_plan(replace(task, dim=2_000), RATES)
+    assert not any("dimensions at most" in note for note in fits.notes)
+
+
 def test_each_figure_names_its_source():
     for kind in INDEX_KINDS:
         for stage in make_plan(replace(TASK, kind=kind, workers=2), RATES).stages:
