@@ -59,7 +59,7 @@ class Left(NamedTuple):
     root: Path
     problem: str
     error: RagcoreError | None
-    advice: str = "it goes with the next gc"
+    advice: str = "the next `ragcore memory gc` tries again"
 
 
 def drop_data(
