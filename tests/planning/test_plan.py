@@ -151,6 +151,14 @@ def test_a_plan_says_that_a_database_cannot_have_such_vectors():
     assert not any("dimensions at most" in note for note in fits.notes)
 
 
+def test_a_terminal_of_80_columns_shows_all_kinds_whole():
+    task = replace(TASK, passages=21_015_324, price=20.0)
+    console = Console(file=io.StringIO(), width=80)
+    console.print(plans_view([make_plan(replace(task, kind=kind), RATES) for kind in INDEX_KINDS]))
+    rows = console.file.getvalue().splitlines()[1 : 1 + len(INDEX_KINDS)]
+    assert [row.split()[0] for row in rows] == list(INDEX_KINDS)
+
+
 def test_each_figure_names_its_source():
     for kind in INDEX_KINDS:
         for stage in make_plan(replace(TASK, kind=kind, workers=2), RATES).stages:
