@@ -59,10 +59,12 @@ def main() -> None:
             f"text {text.kind}"
         )
         print(" ".join(f"{name:>9}" for name in heading), f"{'peak MB':>9}", flush=True)
+        is_copied = False
         for kind in (*LINKED, *COPIED):
             if kind not in options.kinds:
                 continue
-            if kind == COPIED[0]:
+            if kind in COPIED and not is_copied:
+                is_copied = True
                 print("copied, not linked:")
             job = {
                 "folder": str(Path(folder) / kind),
@@ -155,16 +157,16 @@ def _merge(job: Job, verify: Any) -> dict[str, Any]:
         verify=verify,
         progress=note,
     )
-    took = clock.row()
+    figures = clock.row()
     files = [path.stat() for path in (store / "versions" / VERSION).rglob("*") if path.is_file()]
     written = sum(each.st_size for each in files if each.st_nlink == 1)
     with Catalog(store).lease(VERSION) as version:
         fragments = fragments_of(version, _config_of(job, store).memory.retriever)
     shutil.rmtree(store)
-    rest = round(took["seconds"] - checked, 7)
-    segments = 1 if fragments is None else fragments.segments
-    figures = {"checking": checked, "rest": rest, "segments": segments}
-    return {**took, **figures, "written": written, "bytes": built.bytes}
+    figures["checking"] = checked
+    figures["rest"] = round(figures["seconds"] - checked, 7)
+    figures["segments"] = 1 if fragments is None else fragments.segments
+    return {**figures, "written": written, "bytes": built.bytes}
 
 
 def _run(stage: str, job: dict[str, Any]) -> dict[str, Any]:

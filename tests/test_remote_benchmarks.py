@@ -35,8 +35,8 @@ def test_the_best_rows_block_by_block_are_those_of_all(monkeypatch):
     assert np.linalg.norm(drawn.vectors, axis=1) == pytest.approx(1)
     scores = drawn.queries[: len(drawn.best)] @ drawn.vectors.T
     expected = np.argsort(-scores, axis=1, kind="stable")[:, : clients.K]
-    found = np.take_along_axis(scores, drawn.best, axis=1)
-    assert found == pytest.approx(np.take_along_axis(scores, expected, axis=1))
+    best = np.take_along_axis(scores, drawn.best, axis=1)
+    assert best == pytest.approx(np.take_along_axis(scores, expected, axis=1))
     assert clients.best_rows(drawn.vectors[:3], drawn.queries).shape == (256, 3)
 
 
@@ -75,8 +75,8 @@ def test_rates_are_those_of_tables_graphs_and_searches(tmp_path):
     assert rates["search_p99.pgvector"].of(work) == pytest.approx(0.004, 1e-5)
     assert "one size" in rates["build.pgvector"].source
     # The other engine's rates come into the same file.
-    other = [record("milvus", 1_000, build_seconds=3.0, **figures)]
-    assert report.write_rates(path, other, script="there") == 3
+    milvus = [record("milvus", 1_000, build_seconds=3.0, **figures)]
+    assert report.write_rates(path, milvus, script="there") == 3
     names = {rate.name for rate in read_rates(path).rates}
     assert {"build.pgvector", "build.milvus", "search.milvus"} < names
     task = Task(passages=1_000, dim=8, kind="pgvector-hnsw", encoder="minilm", cores=2)

@@ -1,7 +1,8 @@
 """Measurements of databases: printed as they come, appended to a file, and fitted to rates.
 
 Rates are those of `ragcore memory plan`, in ragcore/planning/databases.json: the time of writing a
-table, of making its graph, and of a search by one client.
+table, of making its graph, and of a search by one client. Knows records; knows neither databases
+nor how they are searched.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from scaling.fitting import fitted
 from scaling.records import Record, circumstances
 
 from databases.clients import Built, K, Searched
-from ragcore.planning.layout import IndexKind
+from ragcore.planning.layout import DATABASE_KINDS, IndexKind
 from ragcore.planning.rates import FORMAT, LAWS, Law, Rate, Work, read_rates
 
 __all__ = ["Report", "write_rates"]
@@ -124,10 +125,7 @@ def write_rates(path: Path, records: Sequence[Record], *, script: str) -> int:
 
 
 def _rates(records: Sequence[Record], script: str) -> Iterator[Rate]:
-    kinds: dict[str, IndexKind] = {
-        each: each
-        for each in ("pgvector", "pgvector-half", "pgvector-hnsw", "milvus", "milvus-hnsw")
-    }
+    kinds: dict[str, IndexKind] = {kind: kind for kind in DATABASE_KINDS}
     alone = [each for each in records if each.get("clients") == 1 and each["kind"] in kinds]
     tables = {_key(each): each["build_seconds"] for each in alone}
     for kind in dict.fromkeys(kinds[each["kind"]] for each in alone):

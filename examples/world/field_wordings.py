@@ -9,9 +9,8 @@ such as "provinces".
 from __future__ import annotations
 
 from further_field_wordings import FURTHER_FIELD_WORDINGS
-from other_field_wordings import OTHER_FIELDS
 
-__all__ = ["FIELD_WORDINGS", "OTHER_FIELDS"]
+__all__ = ["FIELD_WORDINGS"]
 
 # fmt: off
 FIELD_WORDINGS: dict[str, tuple[str, ...]] = {

@@ -21,8 +21,8 @@ from pathlib import Path
 
 import torch
 from countries import adjectives_of, in_a_sentence, titled_items
-from field_wordings import OTHER_FIELDS
 from items import is_held_out, read_rows
+from other_field_wordings import OTHER_FIELDS
 from questions import usable
 from ragcore_transformers.sentence import SentenceTransformers
 from ragcore_world.editions import edition_passages
@@ -78,7 +78,7 @@ def main() -> None:
     elsewhere = [row["question"] for row in rows if row["split"] != "dev"][:3000]
     print(f"{len(questions):,} questions, {len(elsewhere):,} from elsewhere", flush=True)
     packed = PackedVectors.read(files("ragcore_world") / "minilm" / "vectors.npz")
-    vectors = {name: torch.from_numpy(packed.find(each)[1]) for name, each in passages.items()}
+    vectors = {name: vectors_of(packed, each) for name, each in passages.items()}
     matrix = train(
         questions,
         encoded(encoder, [question.text for question in questions]),
@@ -90,6 +90,15 @@ def main() -> None:
     with options.output.open("wb") as stream:
         QuestionMap(encoder.fingerprint, matrix.numpy()).write(stream)
     print(f"{options.output}: {options.output.stat().st_size:,} bytes")
+
+
+def vectors_of(packed: PackedVectors, passages: Sequence[Passage]) -> torch.Tensor:
+    """Return the vectors of an edition's passages, in their order; float32 [p, d]."""
+    has_vector, vectors = packed.find(passages)  # [p], [f, d]
+    if not has_vector.all():
+        missing = len(passages) - len(vectors)
+        raise SystemExit(f"{missing:,} passages have no vector: run vectors.py first")
+    return torch.from_numpy(vectors)
 
 
 def factbook_questions(

@@ -18,6 +18,7 @@ __all__ = [
     "FILE_KINDS",
     "GRAPH_LINKS",
     "INDEX_KINDS",
+    "MOST_DIMENSIONS",
     "PROBED_SHARE",
     "IndexKind",
     "factory_of",
@@ -53,6 +54,13 @@ DATABASE_KINDS: Final[Mapping[IndexKind, str]] = {
     "milvus-hnsw": f"{{use: milvus, method: hnsw, m: {GRAPH_LINKS}}}",
 }
 """Settings of the kinds of index whose vectors are in a database."""
+
+MOST_DIMENSIONS: Final[Mapping[IndexKind, int]] = {
+    "pgvector": 16_000,
+    "pgvector-half": 16_000,
+    "pgvector-hnsw": 2_000,
+}
+"""Numbers that a vector may have in PostgreSQL (pgvector's README)."""
 
 _FLOAT: Final = 4
 _VECTORS_PER_LIST: Final = 39

@@ -6,8 +6,6 @@ layout.py. It reads no corpus and builds nothing.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
@@ -20,6 +18,7 @@ from ragcore.planning.layout import (
     index_bytes,
     training_size,
 )
+from ragcore.planning.notes import notes_on_database, notes_on_memory
 from ragcore.planning.rates import Rate, Rates, Work
 
 __all__ = ["Figure", "Plan", "Stage", "StageName", "Task", "make_plan"]
@@ -245,11 +244,11 @@ class _Planner:
         task = self._task
         notes: list[str] = []
         if task.ram is not None:
-            notes += _notes_on_memory(stages, task.ram, task.kind)
+            notes += notes_on_memory(stages, task.ram, task.kind)
         if task.workers > 1 and task.kind in ("hnsw", "pgvector-hnsw", "milvus-hnsw"):
             notes.append("a graph is searched in each shard: expect slower searches than these")
         if task.kind in DATABASE_KINDS:
-            notes += _notes_on_database(stages, task.kind)
+            notes += notes_on_database(stages, task.kind, task.dim)
         return notes
 
     def _encode(self) -> Stage:
@@ -374,36 +373,3 @@ class _Planner:
 
     def _work(self, passages: int) -> Work:
         return Work(passages, self._task.dim, self._text_bytes, self._task.kind)
-
-
-def _notes_on_memory(stages: list[Stage], ram: float, kind: IndexKind) -> Iterator[str]:
-    """Say which stages need more memory than a machine has, and what helps."""
-    has = f"and a machine has {ram / 1e9:,.1f} GB"
-    above = {stage.name: stage.ram.value for stage in stages if stage.ram and stage.ram.value > ram}
-    own = [name for name in above if name in ("encode", "train", "build", "merge", "update")]
-    if own:
-        verb = "needs" if len(own) == 1 else "need"
-        most = max(above[name] for name in own) / 1e9
-        helps = "choose an index with smaller codes"
-        if kind == "bm25" or kind in DATABASE_KINDS:
-            helps = "take a larger one"
-        yield f"{', '.join(own)} {verb} up to {most:,.1f} GB of memory, {has}: {helps}, or shards"
-    if "search" in above and kind in ("milvus", "milvus-hnsw"):
-        nodes = math.ceil(above["search"] / ram) if ram else 0
-        share = f": share it among {nodes} nodes or more" if nodes else ""
-        yield f"search needs {above['search'] / 1e9:,.1f} GB of memory, {has}{share}"
-    elif "search" in above and kind in DATABASE_KINDS:
-        read = f"search reads {above['search'] / 1e9:,.1f} GB"
-        if kind == "pgvector-hnsw":
-            read = f"search reads pages anywhere in {above['search'] / 1e9:,.1f} GB"
-        yield f"{read}, {has}: it would wait for the database's disk"
-    elif "search" in above:
-        yield f"search maps {above['search'] / 1e9:,.1f} GB, {has}: it would wait for the disk"
-
-
-def _notes_on_database(stages: list[Stage], kind: IndexKind) -> Iterator[str]:
-    """Say what is in the database, and what nobody has measured there."""
-    engine = "Milvus" if kind.startswith("milvus") else "PostgreSQL"
-    unknown = [stage.name for stage in stages if stage.seconds is None]
-    if unknown:
-        yield f"the time of {', '.join(unknown)} is not measured in {engine}"

@@ -21,8 +21,8 @@ from ragcore.errors import StoreCorruptError, StoreError
 from ragcore.registry.components import ComponentSpec
 from ragcore.store.catalog import Catalog
 from ragcore.store.layout import TRASH
-from ragcore.store.remote import Left, drop_data
-from ragcore.store.shared_tables import note_deleted, note_moved, unshared
+from ragcore.store.remote import Left, drop_data, uncertain
+from ragcore.store.shared_tables import check_deleted, note_deleted, note_moved, unshared
 from ragcore.store.staging import orphans, unique
 
 __all__ = ["Collected", "collect"]
@@ -67,13 +67,15 @@ def collect(
         raise StoreError(f"gc was to keep {keep} versions: keep one or more")
     if not catalog.versions.is_dir():
         return Collected((), (), (), 0, 0)
-    if not dry_run:
-        note_deleted(catalog, deleted)
-        note_moved(catalog)
+    if dry_run:
+        check_deleted(catalog, deleted)
     doomed: list[Path] = []
     removed, in_use = [], []
     # A lock belongs to the folder, not to its name, and lasts until the files are removed.
     with writing(catalog.folder), ExitStack() as locks:
+        if not dry_run:
+            note_deleted(catalog, deleted)
+            note_moved(catalog)
         with locked(catalog.lock):
             for orphan, lock in orphans(catalog):
                 locks.callback(os.close, lock)
@@ -96,13 +98,8 @@ def collect(
                 for path in half_written:
                     path.unlink()
             # No other folder can come to use them: each pointer is copied from one that stays.
-            remote = unshared(catalog, doomed)
-        if dry_run:
-            deleted_stores = {path.absolute() for path in deleted}
-            remote = [
-                each for each in remote if each.missing is None or each.missing in deleted_stores
-            ]
-        left = [] if dry_run else drop_data(catalog, remote, retriever)
+            remote = unshared(catalog, doomed, deleted)
+        left = uncertain(remote) if dry_run else drop_data(catalog, remote, retriever)
         staying = {each.root for each in left}
         doomed = [folder for folder in doomed if folder not in staying]
         freed = _freed_bytes(doomed)

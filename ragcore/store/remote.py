@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import chain
 from pathlib import Path
+from shlex import quote
 from typing import Any, Final, NamedTuple, TypeVar
 
 from pydantic import BaseModel
@@ -30,7 +31,15 @@ from ragcore.store.layout import VersionFolder
 from ragcore.store.manifest import Manifest
 from ragcore.store.shared_tables import Unshared, readable_pointer, unshared
 
-__all__ = ["Left", "check_remote", "drop_data", "drop_unshared", "raise_left", "warn_left"]
+__all__ = [
+    "Left",
+    "check_remote",
+    "drop_data",
+    "drop_unshared",
+    "raise_left",
+    "uncertain",
+    "warn_left",
+]
 
 _LOG: Final = logging.getLogger("ragcore.store")
 
@@ -50,7 +59,7 @@ class Left(NamedTuple):
     root: Path
     problem: str
     error: RagcoreError | None
-    advice: str = "it goes with the next gc"
+    advice: str = "the next `ragcore memory gc` tries again"
 
 
 def drop_data(
@@ -64,17 +73,10 @@ def drop_data(
         retriever: whose settings say how to connect, as those of the catalog's passage store do;
             where none of them leads to a pointer's database, those do that versions record.
     """
-    left = []
-    for root, folder, pointer, missing in data:
-        what = f"{pointer.name} of {pointer.kind} {pointer.use!r}"
-        if missing is not None:
-            problem = f"{what} stays in the database, since {missing} may use it, which is missing"
-            advice = (
-                f"if that was deleted, `ragcore memory gc … --deleted {missing}`; if it has moved, "
-                "run `ragcore memory gc` on it first"
-            )
-            left.append(Left(root, problem, None, advice))
-            continue
+    listed = list(data)
+    left = uncertain(listed)
+    for root, folder, pointer, _ in (each for each in listed if each.missing is None):
+        what = _named(pointer)
         specs = chain(
             _specs_in(pointer, [retriever, catalog.passage_store]),
             # The pipeline's may lead elsewhere since; what versions record is read only where so.
@@ -92,6 +94,26 @@ def drop_data(
             problem = f"{what} stays in the database, since a program elsewhere has it open"
             left.append(Left(root, problem, None))
     return left
+
+
+def uncertain(data: Iterable[Unshared]) -> list[Left]:
+    """List the data that stay, since a merged store that is missing may use them."""
+    return [
+        Left(
+            each.root,
+            f"{_named(each.pointer)} stays in the database, since {each.missing} may use it, "
+            "which is missing",
+            None,
+            f"if that was deleted, `ragcore memory gc … --deleted {quote(str(each.missing))}`; if "
+            "it has moved, run `ragcore memory gc` on it first",
+        )
+        for each in data
+        if each.missing is not None
+    ]
+
+
+def _named(pointer: RemotePointer) -> str:
+    return f"{pointer.name} of {pointer.kind} {pointer.use!r}"
 
 
 def _drop(folder: Path, spec: ComponentSpec[Any]) -> bool:

@@ -23,7 +23,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from ragcore.disk.atomic import locked, replace_text
+from ragcore.disk.atomic import locked, replace_text, writing
 from ragcore.disk.remote import POINTER, RemotePointer, pointers_below
 from ragcore.errors import StoreError
 from ragcore.store.catalog import Catalog
@@ -31,6 +31,7 @@ from ragcore.store.layout import BUILDING, SCRATCH, TRASH, VersionFolder
 
 __all__ = [
     "Unshared",
+    "check_deleted",
     "is_pointer",
     "note_deleted",
     "note_moved",
@@ -67,12 +68,15 @@ def is_pointer(name: str) -> bool:
     return name.rpartition("/")[2] == POINTER
 
 
-def unshared(catalog: Catalog, roots: Sequence[Path]) -> list[Unshared]:
+def unshared(
+    catalog: Catalog, roots: Sequence[Path], deleted: Iterable[Path] = ()
+) -> list[Unshared]:
     """List the data that only these folders use.
 
     Args:
         catalog: of the store, whose lock the caller holds.
         roots: folders in `versions` that are to be removed.
+        deleted: merged stores that are deleted, so that they use nothing.
 
     Raises:
         StoreCorruptError: a pointer elsewhere is broken, so that it is not known what it uses.
@@ -85,7 +89,7 @@ def unshared(catalog: Catalog, roots: Sequence[Path]) -> list[Unshared]:
                 own.setdefault(pointer.key, Unshared(root, folder, pointer))
     if not own:
         return []
-    used, missing = _used_elsewhere(catalog, set(roots))
+    used, missing = _used_elsewhere(catalog, set(roots), _lines_to(catalog, deleted))
     # What is written in a working folder was never merged.
     return [
         each
@@ -96,34 +100,48 @@ def unshared(catalog: Catalog, roots: Sequence[Path]) -> list[Unshared]:
     ]
 
 
-def note_deleted(catalog: Catalog, stores: Iterable[Path]) -> None:
-    """Record that stores which were merged from this one are deleted, and share nothing any longer.
+def check_deleted(catalog: Catalog, stores: Iterable[Path]) -> None:
+    """Check that stores were merged from this one, and that none is there any longer.
 
     Raises:
         StoreError: one is there, or was never merged from this one.
     """
+    lines = list(_lines(catalog))
+    for store in stores:
+        if not _lines_to(catalog, [store]):
+            merged = [line.removeprefix("to ") for line in lines if line.startswith("to ")]
+            raise StoreError(
+                f"{store}: no memory there was merged from the shards in {catalog.folder}: "
+                f"expected one of these: {', '.join(merged) or 'none'}"
+            )
+        if Catalog(store).versions.is_dir():
+            raise StoreError(
+                f"{store} is not deleted: delete its folder first; its tables stay as long as "
+                f"the shards in {catalog.folder} have them"
+            )
+
+
+def note_deleted(catalog: Catalog, stores: Sequence[Path]) -> None:
+    """Record that stores which were merged from this one are deleted, and share nothing any longer.
+
+    Raises:
+        StoreError: see `check_deleted`; then nothing is recorded.
+    """
+    if not stores:
+        return
     with locked(catalog.lock):
-        for store in stores:
-            line = f"to {store.absolute()}"
-            lines = list(_lines(catalog))
-            merged = [each.removeprefix("to ") for each in lines if each.startswith("to ")]
-            if line not in lines:
-                listed = ", ".join(merged) or "none"
-                raise StoreError(
-                    f"{store}: no memory there was merged from the shards in {catalog.folder}: "
-                    f"expected one of these: {listed}"
-                )
-            if Catalog(store).versions.is_dir():
-                raise StoreError(
-                    f"{store} is not deleted: delete its folder first; its tables stay as long as "
-                    f"the shards in {catalog.folder} have them"
-                )
-            lines.remove(line)
-            replace_text(catalog.folder / _SHARED, "".join(f"{each}\n" for each in lines))
+        check_deleted(catalog, stores)
+        removed = _lines_to(catalog, stores)
+        lines = [line for line in _lines(catalog) if line not in removed]
+        replace_text(catalog.folder / _SHARED, "".join(f"{line}\n" for line in lines))
 
 
 def note_moved(catalog: Catalog) -> None:
-    """Tell the stores of a merged memory's shards where it is now, if it has moved."""
+    """Tell the stores of a merged memory's shards where it is now, if it has moved.
+
+    Raises:
+        StoreError: one of them cannot be written.
+    """
     for line in list(_lines(catalog)):
         direction, _, path = line.partition(" ")
         if direction == "from" and Catalog(path).versions.is_dir():
@@ -148,7 +166,10 @@ def note_shared(catalog: Catalog, versions: Iterable[VersionFolder]) -> None:
 
 
 def _add_line(catalog: Catalog, line: str) -> None:
-    with locked(catalog.lock):
+    if line in _lines(catalog):
+        # Without the lock: a store that is read-only here needs no change.
+        return
+    with writing(catalog.folder), locked(catalog.lock):
         lines = list(_lines(catalog))
         if line not in lines:
             replace_text(catalog.folder / _SHARED, "".join(f"{each}\n" for each in [*lines, line]))
@@ -160,16 +181,26 @@ def _lines(catalog: Catalog) -> Iterator[str]:
         yield from path.read_text(encoding="utf-8").split("\n")[:-1]
 
 
-def _used_elsewhere(catalog: Catalog, roots: set[Path]) -> tuple[set[Key], Path | None]:
+def _lines_to(catalog: Catalog, stores: Iterable[Path]) -> set[str]:
+    """Return the lines that name merged stores, by the path that they have, or had with links."""
+    spelled = {f"to {path}" for store in stores for path in (store.absolute(), store.resolve())}
+    return spelled.intersection(_lines(catalog))
+
+
+def _used_elsewhere(
+    catalog: Catalog, roots: set[Path], ignored: set[str]
+) -> tuple[set[Key], Path | None]:
     """Return the keys of all pointers that are in no folder of `roots`, and in no trash.
 
-    Also those in stores that share tables with this one.
+    Also those in stores that share tables with this one, but for the lines in `ignored`.
 
     Returns:
         The keys, and a merged store that cannot be found; None where there is none.
     """
     used, missing = _keys_in(catalog, roots), None
     for line in _lines(catalog):
+        if line in ignored:
+            continue
         direction, _, path = line.partition(" ")
         other = Catalog(path)
         if other.versions.is_dir():

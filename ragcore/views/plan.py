@@ -57,6 +57,8 @@ def plans_view(plans: Sequence[Plan]) -> RenderableType:
     priced = any(plan.cost is not None for plan in plans)
     columns = [name for name in ("index", *numbers) if priced or name != "cost"]
     table = plain_table(*columns, numbers=numbers)
+    # The names of kinds have room in 80 columns only without the space behind the last column.
+    table.pad_edge = False
     for plan in plans:
         search = plan.stage("search")
         cells = {

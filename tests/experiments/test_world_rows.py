@@ -24,7 +24,7 @@ FUNCTION_WORDS = (
     "if in is it its may me my of on one or please should so that the their there they this to was "
     "we were what whats when where which who whom whos whose will with would you your"
 )
-"""Words that questions share whatever they ask for."""
+"""Words that questions share for all that they ask."""
 
 
 def answered(figures: ModuleType, **changes: Any) -> Any:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from pydantic import Field
 
-from ragcore.disk.remote import RemotePointer
+from ragcore.disk.remote import RemotePointer, pointers_below
 from ragcore.errors import (
     ComponentError,
     MemoryMismatchError,
@@ -273,6 +273,11 @@ def tables(database: Path) -> list[str]:
     with closing(sqlite3.connect(database)) as connection:
         listed = connection.execute("select name from sqlite_master where type = 'table'")
         return sorted(name for (name,) in listed)
+
+
+def named(folder: Path) -> set[str]:
+    """Return the tables that pointers below a folder name."""
+    return {RemotePointer.read(each).name for each in pointers_below(folder)}
 
 
 def make_database(path: Path) -> Path:

@@ -10,10 +10,12 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ragcore.errors import RagcoreError
 from ragcore.planning.layout import (
     DATABASE_KINDS,
     FILE_KINDS,
     INDEX_KINDS,
+    MOST_DIMENSIONS,
     factory_of,
     index_bytes,
     list_count,
@@ -50,7 +52,13 @@ def test_the_settings_of_a_kind_are_those_of_a_component(kind):
     pytest.importorskip(f"ragcore_{use}", reason=f"ragcore-{use} is not installed")
     address = {"dsn": "dbname=rag"} if use == "pgvector" else {"uri": "http://localhost:19530"}
     settings = yaml.safe_load(DATABASE_KINDS[kind])
-    assert spec_from_dict("index", {**settings, **address}).use == use
+    spec = spec_from_dict("index", {**settings, **address})
+    assert spec.use == use
+    # Before the first vector no database is asked.
+    if kind in MOST_DIMENSIONS:
+        spec.component(spec.config, dim=MOST_DIMENSIONS[kind])
+        with pytest.raises(RagcoreError, match=f"has {MOST_DIMENSIONS[kind]} at most"):
+            spec.component(spec.config, dim=MOST_DIMENSIONS[kind] + 1)
 
 
 def test_a_collection_has_its_vectors_and_the_links_of_its_graph():

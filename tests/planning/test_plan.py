@@ -143,6 +143,22 @@ def test_vectors_that_do_not_fit_into_milvus_are_shared_among_its_nodes():
     assert any("among 5 nodes or more" in note for note in make_plan(task, RATES).notes)
 
 
+def test_a_plan_says_that_a_database_cannot_have_such_vectors():
+    task = replace(TASK, kind="pgvector-hnsw", dim=2_001)
+    refused = "pgvector-hnsw has vectors of 2,000 dimensions at most, and these have 2,001"
+    assert any(refused in note for note in make_plan(task, RATES).notes)
+    fits = make_plan(replace(task, dim=2_000), RATES)
+    assert not any("dimensions at most" in note for note in fits.notes)
+
+
+def test_a_terminal_of_80_columns_shows_all_kinds_whole():
+    task = replace(TASK, passages=21_015_324, price=20.0)
+    console = Console(file=io.StringIO(), width=80)
+    console.print(plans_view([make_plan(replace(task, kind=kind), RATES) for kind in INDEX_KINDS]))
+    rows = console.file.getvalue().splitlines()[1 : 1 + len(INDEX_KINDS)]
+    assert [row.split()[0] for row in rows] == list(INDEX_KINDS)
+
+
 def test_each_figure_names_its_source():
     for kind in INDEX_KINDS:
         for stage in make_plan(replace(TASK, kind=kind, workers=2), RATES).stages:

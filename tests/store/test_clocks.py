@@ -68,8 +68,8 @@ def test_shards_of_any_clock_merge_and_verify(
     store = Store(path.parent / "store")
     # A name more for each file changes what the folder of shards says of it, too.
     set_times(store.folder)
-    for place, version in ((store, "merged"), (Store(out), "shard-0-of-6")):
-        place.verify(version)
+    store.verify("merged")
+    Store(out).verify("shard-0-of-6")
     ragcore.build_memory(path, version="whole")
     with ragcore.open_memory(path, version="whole") as whole:
         expected = answers(whole)
@@ -95,9 +95,9 @@ def test_a_version_is_newer_than_those_before_it_whatever_the_clock_says(
     store.export(tmp_path / "compacted.tar", "compacted")
     assert store.gc(3).kept == ("compacted", "from-1969", "from-2126")
     assert store.gc(2).kept == ("from-1969", "from-2126")
-    other = Store(tmp_path / "other")
-    other.import_version(tmp_path / "compacted.tar")
-    other.verify("compacted")
+    imported = Store(tmp_path / "imported")
+    imported.import_version(tmp_path / "compacted.tar")
+    imported.verify("compacted")
 
 
 def test_a_time_that_was_edited_in_a_manifest_is_refused(pipeline: Callable[..., Path]) -> None:

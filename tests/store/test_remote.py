@@ -6,7 +6,6 @@ import errno
 import json
 import logging
 import os
-import shutil
 import signal
 import sqlite3
 import subprocess
@@ -18,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from ragcore.disk.remote import POINTER, RemotePointer, pointers_below
+from ragcore.disk.remote import POINTER
 from ragcore.errors import (
     ComponentError,
     ConfigError,
@@ -32,13 +31,11 @@ from ragcore.registry.components import ComponentSpec
 from ragcore.retrievers.hybrid import Hybrid
 from ragcore.store.catalog import Catalog
 from ragcore.store.diff import Changes
-from ragcore.store.merging import merge_version
-from ragcore.store.sharding import build_shard_version
 from ragcore.store.staging import orphans
 from ragcore.store.store import Store
 from ragcore.types import Passage
 from tests.conftest import Installed
-from tests.helpers.sqlite_index import SqliteIndex, make_database, remote_part, tables
+from tests.helpers.sqlite_index import SqliteIndex, make_database, named, remote_part, tables
 from tests.helpers.word_encoder import dense_part
 
 ROOT = Path(__file__).parents[2]
@@ -66,11 +63,6 @@ def store(tmp_path: Path, part: ComponentSpec[Any]) -> Store:
     store = Store(tmp_path / "store")
     store.build("one", PASSAGES, part, check=True)
     return store
-
-
-def named(folder: Path) -> set[str]:
-    """Return the tables that pointers below a folder name."""
-    return {RemotePointer.read(each).name for each in pointers_below(folder)}
 
 
 def ids(store: Store, question: str) -> list[str]:
@@ -474,162 +466,6 @@ def test_the_record_of_a_version_without_tables_leads_nowhere(
     assert len(tables(database)) == 2
     assert store.gc(3).remote == 1
     assert len(tables(database)) == 1
-
-
-def shards(folder: Path, part: ComponentSpec[Any]) -> Catalog:
-    catalog = Catalog(folder)
-    for number in range(2):
-        build_shard_version(
-            catalog,
-            number,
-            2,
-            PASSAGES,
-            part,
-            corpus_config=None,
-            training=None,
-            fresh=False,
-            batch=16,
-            cache=None,
-            report=lambda *_: None,
-        )
-    return catalog
-
-
-def merged(catalog: Catalog, source: Catalog, part: ComponentSpec[Any]) -> Store:
-    merge_version(
-        catalog,
-        "one",
-        [source.folder],
-        part,
-        corpus_config=None,
-        activate=True,
-        verify=True,
-        report=lambda *_: None,
-    )
-    return Store(catalog.folder)
-
-
-def test_a_merged_memory_has_the_tables_of_its_shards(
-    tmp_path: Path, part: ComponentSpec[Any], database: Path
-) -> None:
-    source = shards(tmp_path / "shards", part)
-    before = tables(database)
-    store = merged(Catalog(tmp_path / "store"), source, part)
-    assert tables(database) == before == sorted(named(store.folder))
-    assert ids(store, "text 33 of w5")[0] == "p33"
-    # The shards go: the memory has their tables.
-    Store(source.folder).gc(1)
-    assert tables(database) == before
-    # The shards are built again: the memory has the old ones.
-    build_shard_version(
-        source,
-        0,
-        2,
-        PASSAGES,
-        part,
-        corpus_config=None,
-        training=None,
-        fresh=True,
-        batch=16,
-        cache=None,
-        report=lambda *_: None,
-    )
-    assert set(before) <= set(tables(database))
-    assert ids(store, "text 3 of w3")[0] == "p3"
-
-
-def test_a_merge_that_fails_leaves_the_shards_their_tables(
-    tmp_path: Path, part: ComponentSpec[Any], database: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    source = shards(tmp_path / "shards", part)
-    before = tables(database)
-    with monkeypatch.context() as patch:
-        patch.setattr(
-            "ragcore.store.merging.check_opens",
-            lambda *_: (_ for _ in ()).throw(StoreError("it does not open")),
-        )
-        with pytest.raises(StoreError, match="does not open"):
-            merged(Catalog(tmp_path / "store"), source, part)
-    assert tables(database) == before
-    store = merged(Catalog(tmp_path / "store"), source, part)
-    # A merged memory that is collected leaves them too, and drops them once there are no shards.
-    store.build("two", PASSAGES, part)
-    store.gc(1)
-    assert set(before) < set(tables(database))
-
-
-def test_a_merged_memory_drops_what_deleted_shards_had(
-    tmp_path: Path, part: ComponentSpec[Any], database: Path
-) -> None:
-    source = shards(tmp_path / "shards", part)
-    store = merged(Catalog(tmp_path / "store"), source, part)
-    shutil.rmtree(source.folder)
-    store.build("two", PASSAGES, part)
-    assert store.gc(1).remote == 2
-    assert set(tables(database)) == named(store.folder)
-
-
-def test_shards_keep_the_tables_of_a_merged_memory_that_has_moved(
-    tmp_path: Path, part: ComponentSpec[Any], database: Path
-) -> None:
-    source = shards(tmp_path / "shards", part)
-    store = merged(Catalog(tmp_path / "store"), source, part)
-    before = tables(database)
-    store.folder.rename(tmp_path / "moved")
-    collected = Store(source.folder).gc(1)
-    assert collected.removed
-    (left,) = collected.left
-    assert f"{tmp_path / 'store'} may use it, which is missing" in left.problem
-    assert "if that was deleted" in left.advice
-    assert tables(database) == before
-    # The pointer stays, so that the table is not forgotten.
-    assert set(before) <= named(source.folder)
-    moved = Store(tmp_path / "moved")
-    assert ids(moved, "text 3 of w3")[0] == "p3"
-    # It tells the shards where it is, whose table it uses.
-    moved.gc(1)
-    assert Store(source.folder).gc(1).left == ()
-    assert Store(source.folder).gc(1, deleted=[tmp_path / "store"]).left == ()
-    assert tables(database) == before
-    assert ids(moved, "text 3 of w3")[0] == "p3"
-
-
-def test_a_merged_memory_that_is_deleted_leaves_no_table(
-    tmp_path: Path, part: ComponentSpec[Any], database: Path
-) -> None:
-    source = shards(tmp_path / "shards", part)
-    store = merged(Catalog(tmp_path / "store"), source, part)
-    of_shards = Store(source.folder)
-    with pytest.raises(StoreError, match="is not deleted: delete its folder first"):
-        of_shards.gc(1, deleted=[store.folder])
-    with pytest.raises(StoreError, match=f"expected one of these: {store.folder}"):
-        of_shards.gc(1, deleted=[tmp_path / "another"])
-    shutil.rmtree(store.folder)
-    before = tables(database)
-    assert of_shards.gc(1).left
-    assert tables(database) == before
-    assert of_shards.gc(1, deleted=[store.folder], dry_run=True).remote == 1
-    assert of_shards.gc(1, deleted=[store.folder]).remote == 1
-    assert set(tables(database)) == named(source.folder)
-    assert len(tables(database)) == len(before) - 1
-    with pytest.raises(StoreError, match="expected one of these: none"):
-        of_shards.gc(1, deleted=[store.folder])
-
-
-def test_a_failed_shard_leaves_no_table_where_the_merged_memory_is_missing(
-    tmp_path: Path, part: ComponentSpec[Any], database: Path
-) -> None:
-    source = shards(tmp_path / "shards", part)
-    shutil.rmtree(merged(Catalog(tmp_path / "store"), source, part).folder)
-    before = tables(database)
-
-    def corpus() -> Iterator[Passage]:
-        yield from PASSAGES
-        raise RuntimeError("the corpus broke off")
-
-    with pytest.raises(RuntimeError, match="broke off"):
-        Store(source.folder).build("three", corpus(), part, batch=8)
-    assert tables(database) == before
 
 
 def test_hybrids_have_a_table_for_each_member(tmp_path: Path, database: Path) -> None:

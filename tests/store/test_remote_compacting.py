@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 
 from ragcore.contracts import Fragments
-from ragcore.disk.remote import RemotePointer, pointers_below
 from ragcore.errors import MemoryUnavailableError, StoreError
 from ragcore.registry.components import ComponentSpec
 from ragcore.store.catalog import Catalog
@@ -22,7 +21,7 @@ from ragcore.store.staging import orphans
 from ragcore.store.store import Store
 from ragcore.types import Passage
 from tests.conftest import Installed
-from tests.helpers.sqlite_index import SqliteIndex, make_database, remote_part, tables
+from tests.helpers.sqlite_index import SqliteIndex, make_database, named, remote_part, tables
 
 ROOT = Path(__file__).parents[2]
 PASSAGES = [Passage(f"p{n}", "", f"text {n} of w{n % 7}") for n in range(40)]
@@ -59,11 +58,6 @@ def store(tmp_path: Path, part: ComponentSpec[Any]) -> Store:
     deleted = {passage.id: "here" for passage in PASSAGES[::3]}
     store.update("two", Changes({"new": Passage("new", "", "news of w3")}, deleted))
     return store
-
-
-def named(folder: Path) -> set[str]:
-    """Return the tables that pointers below a folder name."""
-    return {RemotePointer.read(each).name for each in pointers_below(folder)}
 
 
 def check_tidy(store: Store, database: Path, before: list[str]) -> None:

@@ -1,7 +1,7 @@
 """Programs that are killed while they compact, update, collect or merge memories in PostgreSQL.
 
-Each is killed at some change of the file system, the n-th in the store's folder. Whatever it was
-about to do, the memory then answers as before, and what it left goes with the next gc.
+Each is killed at some change of the file system, the n-th in the store's folder. The memory then
+answers as before, and what it left goes with the next gc.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import gc
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,8 @@ def killed_at(change: int, folder: Path, action: Callable[[], None]) -> int:
         sys.addaudithook(kill)
         action()
         code = 0
+    except BaseException:
+        traceback.print_exc()
     finally:
         os._exit(code)
 

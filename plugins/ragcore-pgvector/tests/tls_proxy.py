@@ -109,8 +109,11 @@ def tls_before(port: int, context: ssl.SSLContext) -> Iterator[int]:
                     back.join()
 
         threading.Thread(target=accept, daemon=True).start()
-        yield listening.getsockname()[1]
-        listening.shutdown(socket.SHUT_RDWR)
+        try:
+            yield listening.getsockname()[1]
+        finally:
+            # Also where a test fails: closing alone does not end `accept`.
+            listening.shutdown(socket.SHUT_RDWR)
 
 
 def pump(source: socket.socket, target: socket.socket) -> None:

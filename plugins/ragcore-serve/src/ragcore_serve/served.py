@@ -208,8 +208,10 @@ class Pipelines:
         with self._asking:
             # One at a time, which waits for the time-out of the database; a probe does not.
             if self._outcome is None or self._outcome.done():
-                self._outcome = outcome = Future[str | None]()
+                outcome = Future[str | None]()
+                # Noted when it runs: a thread that cannot start would be waited for in vain.
                 threading.Thread(target=self._ask_again, args=(outcome,), daemon=True).start()
+                self._outcome = outcome
             outcome = self._outcome
         try:
             silent = outcome.result(_PATIENCE)
@@ -230,7 +232,7 @@ class Pipelines:
                     outcome.set_result(f"pipeline {pipeline.name!r}")
                     return
             outcome.set_result(None)
-        except BaseException as error:
+        except BaseException as error:  # The probes that wait raise it.
             outcome.set_exception(error)
 
     def begin_draining(self) -> None:
