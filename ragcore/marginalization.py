@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Marginal",
+    "geometric_log_prob",
     "log_prior",
     "next_token_log_prob",
     "pad_targets",
@@ -35,6 +36,8 @@ __all__ = [
 Marginal = Literal["token", "sequence"]
 """RAG-Token or RAG-Sequence."""
 
+_LOWEST: Final = -1e30
+"""Of a log-probability, where it is multiplied by a weight that may be 0."""
 _ALMOST_CERTAIN: Final = -1e-6
 """The highest log p(unknown|x,z) that is used, so that each passage keeps some prior."""
 
@@ -68,6 +71,24 @@ def prior_of_answering(log_prior: Array, abstains: Array) -> Array:
     """
     # p(z|x, z answers) ∝ p(z|x) (1 − p(unknown|x,z))
     return log_softmax(log_prior + log_not(abstains, _ALMOST_CERTAIN), -1)  # [..., k]
+
+
+def geometric_log_prob(log_prior: Array, log_p: Array) -> Array:
+    """Compute the geometric mean of p(y|x,z) over passages, weighted by the prior.
+
+    It is no probability of y: a passage under which y is improbable counts more than in the
+    marginal Σ_z p(z|x) p(y|x,z).
+
+    Args:
+        log_prior: [..., k], log p(z|x).
+        log_p: [..., k], log p(y|x,z).
+
+    Returns:
+        [...], log Π_z p(y|x,z)^p(z|x) = Σ_z p(z|x) log p(y|x,z).
+    """
+    # A probability of 0 counts nothing where the prior is 0, as in the limit.
+    mean: Array = (softmax(log_prior, -1) * log_p.clip(min=_LOWEST)).sum(-1)  # [...]
+    return mean
 
 
 def next_token_log_prob(log_prior: Array, log_p: Array) -> Array:

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ragcore.marginalization import (
+    geometric_log_prob,
     log_prior,
     next_token_log_prob,
     prefix_posterior,
@@ -109,11 +110,25 @@ def test_the_transition_is_normalised():
     torch.testing.assert_close(total, torch.tensor(1.0))
 
 
+def test_the_geometric_mean_is_small_where_one_passage_is_sure():
+    prior = np.log([0.5, 0.25, 0.25])
+    unknown = np.log([0.9, 0.9, 0.01])
+    expected = 0.9**0.75 * 0.01**0.25
+    assert math.exp(geometric_log_prob(prior, unknown)) == pytest.approx(expected)
+    assert expected < math.exp(sequence_log_prob(prior, unknown[:, None]))
+    # A passage that cannot say it decides, unless it has no prior.
+    impossible = np.array([math.log(0.9), math.log(0.9), -math.inf])
+    assert math.exp(geometric_log_prob(prior, impossible)) == 0
+    without = np.array([math.log(0.5), math.log(0.5), -math.inf])
+    assert math.exp(geometric_log_prob(without, impossible)) == pytest.approx(0.9)
+
+
 FORMULAS = {
     "prior": lambda scores, log_p: log_prior(scores, 0.7),
     "prior_of_answering": lambda scores, log_p: prior_of_answering(
         log_prior(scores), log_p.sum(-1)
     ),
+    "geometric": lambda scores, log_p: geometric_log_prob(log_prior(scores), log_p.sum(-1)),
     "next_token": lambda scores, log_p: next_token_log_prob(log_prior(scores), log_p),
     "token": lambda scores, log_p: token_log_prob(log_prior(scores), log_p),
     "sequence": lambda scores, log_p: sequence_log_prob(log_prior(scores), log_p),

@@ -19,6 +19,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -32,7 +33,7 @@ from ragcore.contracts import AnyGenerator, gives_steps
 from ragcore.decoding.dropping import DroppedAtFirst
 from ragcore.decoding.hypotheses import Hypothesis, Step
 from ragcore.errors import QuestionError, UnsupportedOperation
-from ragcore.marginalization import Marginal
+from ragcore.marginalization import Marginal, geometric_log_prob
 from ragcore.types import Answer, Candidate
 
 __all__ = ["Without", "without"]
@@ -116,7 +117,10 @@ def without(
     unknown = None
     if config.abstain is not None and answer.abstention is not None:
         unknown = _renormalized(answer.abstention, remaining, marginalize)
-        if math.exp(unknown.log_prob) > config.abstain.above:
+        log_mean = unknown.log_prob
+        if config.abstain.mean == "geometric":
+            log_mean = _geometric(answer.abstention, remaining, marginalize)
+        if math.exp(log_mean) > config.abstain.above:
             ranked = [(unknown, answer.abstention)]
         elif answer.abstains:
             # It abstained with all passages, so no other answer was searched for.
@@ -182,6 +186,27 @@ def _renormalized(
         dropped_mass=_dropped_mass(candidate, remaining, steps, marginalize),
         draws=candidate.draws,
     )
+
+
+def _geometric(candidate: Candidate, remaining: Sequence[int], marginalize: Marginal) -> float:
+    """Compute Σ_z p(z|x) log p(y|x,z) over the remaining passages, whose prior sums to 1.
+
+    By Bayes log p(y|x,z) = log p(z|x,y) + log p(y|x) - log p(z|x): of RAG-Sequence for the whole
+    answer, of RAG-Token for each token.
+    """
+    prior = np.array([candidate.priors[z] for z in remaining])  # [k']
+    log_p = np.zeros(len(remaining))  # [k']
+    if marginalize == "token":
+        rows = list(zip(candidate.token_log_probs, candidate.posteriors, strict=True))
+    else:
+        sums = accumulate(candidate.token_log_probs)
+        rows = list(zip(sums, candidate.posteriors, strict=True))[-1:]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        for log_prob, posterior in rows:
+            log_p += np.log([posterior[z] for z in remaining]) + log_prob - np.log(prior)
+        # A passage without prior has weight 0.
+        log_p = np.where(prior > 0, log_p, 0.0)
+        return float(geometric_log_prob(np.log(prior), log_p)) if prior.any() else 0.0
 
 
 def _dropped_mass(

@@ -38,7 +38,7 @@ from ragcore.contracts import (
     weights_dtype,
 )
 from ragcore.errors import ComponentError, UnsupportedOperation
-from ragcore.marginalization import prior_of_answering, sequence_log_prob
+from ragcore.marginalization import geometric_log_prob, prior_of_answering, sequence_log_prob
 from ragcore.questions.matching import answer_key
 from ragcore.tiers import Meter
 from ragcore.types import Answer, Candidate, Correction, Evidence, Token
@@ -240,7 +240,10 @@ class AnswerabilityAnswerer:
     def _judged(self, retrieved: Retrieved, log_unknown: FloatArray) -> _Judged:
         log_prior = retrieved.log_prior.astype(np.float64)  # [max(k, 1)]
         log_p = min(float(sequence_log_prob(log_prior, log_unknown[:, None])), 0.0)
-        abstains = not retrieved.passages or exp(log_p) > self._abstain.above
+        log_mean = log_p
+        if self._abstain.mean == "geometric":
+            log_mean = float(geometric_log_prob(log_prior, log_unknown))
+        abstains = not retrieved.passages or exp(log_mean) > self._abstain.above
         conditioned = retrieved
         if not abstains and not self._config.one_prompt:
             of_answering = prior_of_answering(log_prior, log_unknown).astype(np.float32)

@@ -375,6 +375,7 @@ class Answerer:
                     retrieved, groundings or [None] * len(retrieved), strict=True
                 )
             ],
+            abstain.mean,
         )
 
     def _log_probs(

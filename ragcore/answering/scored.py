@@ -33,7 +33,7 @@ from ragcore.config import RagConfig
 from ragcore.contracts import ScoringGenerator, TextScore, Writing, name_of
 from ragcore.decoding.chances import SamplingOptions
 from ragcore.errors import GeneratorError
-from ragcore.marginalization import prior_of_answering
+from ragcore.marginalization import geometric_log_prob, prior_of_answering
 from ragcore.process.cancellation import interruptible
 from ragcore.questions.matching import answer_key
 from ragcore.tiers import Meter
@@ -239,10 +239,13 @@ class ScoringAnswerer:
         for question in opened:
             question.abstention = self._candidate(question, abstain.answer)
             unanswerable = self.config.k > 0 and not question.prompted.retrieved.passages
-            if unanswerable or math.exp(_log_prob(question.abstention)) > abstain.above:
+            log_unknown = question.table(abstain.answer).sum(axis=-1)  # [k]
+            log_mean = _log_prob(question.abstention)
+            if abstain.mean == "geometric":
+                log_mean = float(geometric_log_prob(question.log_prior, log_unknown))
+            if unanswerable or math.exp(log_mean) > abstain.above:
                 question.abstains = True
             else:
-                log_unknown = question.table(abstain.answer).sum(axis=-1)  # [k]
                 question.log_prior = prior_of_answering(question.log_prior, log_unknown)  # [k]
         return opened
 

@@ -58,6 +58,12 @@ class AbstainConfig(ComponentConfig):
         le=1,
         description="abstain where that answer's own probability is above this",
     )
+    mean: Literal["arithmetic", "geometric"] = Field(
+        default="arithmetic",
+        description="of the passages' probabilities of that answer, weighted by the prior, which "
+        "is compared with above: the marginal probability, or the geometric mean, which one "
+        "passage that surely answers makes small",
+    )
     scorer: ComponentSpec[Scorer] | None = Field(
         default=None,
         description="tells whether a passage answers (capability answerability), in place of the "

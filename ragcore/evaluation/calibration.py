@@ -37,6 +37,7 @@ from ragcore.errors import QuestionError
 from ragcore.evaluation.target_scores import padded, target_scores, targets_of
 from ragcore.marginalization import (
     Marginal,
+    geometric_log_prob,
     log_prior,
     prior_of_answering,
     sequence_log_prob,
@@ -210,6 +211,7 @@ class _Table:
             abstain = scorer = None
         self._marginal: Marginal = config.marginal
         self._above = None if abstain is None else abstain.above
+        self._mean = None if abstain is None else abstain.mean
         targets = [list(dict.fromkeys(targets_of(rag.generator, texts))) for texts in answers]
         unknown = targets_of(rag.generator, [abstain.answer]) if abstain else []
         rows: list[FloatArray] = []
@@ -262,8 +264,11 @@ class _Table:
         prior = log_prior(self._scores, temperature)  # [Q, k]
         if self._above is None or self._abstaining is None:
             return prior, prior
+        of_passages = self._abstaining.sum(axis=-1)  # [Q, k], log p(unknown|x,z)
         unknown = self._marginalized(prior, self._abstaining)  # [Q]
-        answering = prior_of_answering(prior, self._abstaining.sum(axis=-1))  # [Q, k]
+        if self._mean == "geometric":
+            unknown = geometric_log_prob(prior, of_passages)  # [Q]
+        answering = prior_of_answering(prior, of_passages)  # [Q, k]
         abstains = (np.exp(unknown) > self._above)[:, None]  # [Q, 1]
         return prior, np.where(abstains, prior, answering)
 

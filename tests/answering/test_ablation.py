@@ -148,6 +148,23 @@ def test_leaving_passages_out_may_start_or_end_an_abstention(store):
     assert json.loads(json.dumps(ablated.to_dict()))["winner"] is None
 
 
+@pytest.mark.parametrize("marginalize", ["token", "sequence"])
+def test_the_geometric_mean_decides_as_it_would_without_the_passages(store, marginalize):
+    decided = set()
+    for above in (0.001, 0.003, 0.01, 0.03, 0.1, 0.3):
+        rules = {"abstain": {"answer": "a", "above": above, "mean": "geometric"}}
+        rules["marginalize"] = marginalize
+        rag = make(store, **rules)
+        (answer,) = rag.answer(QUESTION)
+        for left_out in (f"p{number}" for number in range(4)):
+            (expected,) = make(store, frozenset([left_out]), **rules).answer(QUESTION)
+            ablated = rag.without(answer, left_out)
+            decided.add(expected.abstains)
+            abstains = ablated.winner is not None and ablated.winner.text == "a"
+            assert abstains == expected.abstains, (above, left_out)
+    assert decided == {True, False}
+
+
 def test_a_grounded_answer_cannot_win_without_a_passage_that_contains_it(store):
     rag = make(store, grounded=True, beams=1)
     (answer,) = rag.answer(QUESTION)

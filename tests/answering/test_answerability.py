@@ -104,6 +104,18 @@ def test_a_question_abstains_where_its_passages_do_not_answer_together(store, ti
         assert answer.token_log_probs == (answer.log_prob,)
 
 
+def test_the_geometric_mean_counts_each_passage_by_its_prior(store):
+    answers = make(store).answer(QUESTIONS)
+    means = [
+        math.prod(p_z**p for p, p_z in zip(prior_of(each), p_unanswerable(each), strict=True))
+        for each in answers
+    ]
+    middle = sorted(means)[2] - 1e-4
+    abstain = {"answer": "not there", "above": middle, "mean": "geometric"}
+    rag = make(store, abstain={**abstain, "scorer": answerability()})
+    assert [answer.abstains for answer in rag.answer(QUESTIONS)] == [m > middle for m in means]
+
+
 @pytest.mark.parametrize("tier", ["steps", "score"])
 @pytest.mark.parametrize("marginalize", ["token", "sequence"])
 def test_answers_have_the_probability_given_that_their_passage_answers(store, tier, marginalize):

@@ -147,6 +147,21 @@ def test_it_abstains_above_the_threshold_or_where_no_passage_says_another_thing(
     assert silent.answer(QUESTION)[0].abstains
 
 
+def test_the_geometric_mean_counts_each_passage_by_its_prior(store):
+    never = pipeline(store, "score", 2, **SEQUENCE, abstain={"answer": "a", "above": 1.0})
+    (answer,) = never.answer(QUESTION)
+    abstention = answer.abstention
+    p = math.exp(abstention.log_prob)
+    pairs = zip(abstention.posteriors[-1], abstention.priors, strict=True)
+    mean = math.prod((posterior * p / prior) ** prior for posterior, prior in pairs)
+    assert mean < p
+    for above in (mean * 0.99, mean * 1.01):
+        rules = {"answer": "a", "above": above, "mean": "geometric"}
+        (decided,) = pipeline(store, "score", 2, **SEQUENCE, abstain=rules).answer(QUESTION)
+        assert decided.abstains == (above < mean)
+        assert decided.abstention.log_prob == pytest.approx(abstention.log_prob)
+
+
 def test_the_closed_book_has_no_passage_and_the_generators_own_log_prob(store):
     for tier in ("steps", "score"):
         rag = pipeline(store, tier, 4, k=0, **SEQUENCE)

@@ -27,6 +27,10 @@ CONFIGS = {
     "token, abstaining": {"marginalize": "token", "abstain": {"answer": "b", "above": 0.5}},
     "token, always": {"marginalize": "token", "abstain": {"answer": "c", "above": 0}},
     "sequence, abstaining": {"marginalize": "sequence", "abstain": {"answer": "a", "above": 0.3}},
+    "sequence, geometric": {
+        "marginalize": "sequence",
+        "abstain": {"answer": "a", "above": 0.02, "mean": "geometric"},
+    },
 }
 each_config = pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
 

@@ -17,7 +17,6 @@ from ragcore_world.packed_vectors import PackedVectors, keys_of
 from ragcore_world.question_map import QuestionMap
 from ragcore_world.vectors import WorldVectors
 
-from ragcore.arrays import to_numpy
 from ragcore.errors import PluginError
 from ragcore.registry.components import ComponentConfig, ComponentSpec, spec_from_dict
 from ragcore.registry.discovery import registry
@@ -65,6 +64,11 @@ class TestContractOverAnotherEncoder(EncoderSuite):
     @pytest.fixture
     def component(self) -> ComponentSpec:
         return over_letters()
+
+
+def numbers(vectors: object) -> Vectors:
+    """Return vectors, which may be torch's, as numbers of NumPy."""
+    return np.asarray(vectors.detach() if hasattr(vectors, "detach") else vectors, np.float32)
 
 
 def over_minilm(**settings: str) -> WorldVectors:
@@ -259,7 +263,7 @@ def test_a_question_moves_to_the_passages_that_answer_it(minilm: WorldVectors) -
     fields = ["Executive branch", "Life expectancy at birth"]
 
     def ranks(encoder: WorldVectors) -> list[int]:
-        scores = to_numpy(encoder.encode_questions(asked)) @ vectors.T  # [2, n]
+        scores = numbers(encoder.encode_questions(asked)) @ vectors.T  # [2, n]
         order = np.argsort(-scores, axis=1)  # [2, n]
         return [
             next(
@@ -276,8 +280,8 @@ def test_a_question_moves_to_the_passages_that_answer_it(minilm: WorldVectors) -
 
 def test_questions_about_other_things_hardly_move(minilm: WorldVectors) -> None:
     asked = ["Who wrote the novel Moby-Dick?", "Which enzyme unwinds DNA?"]
-    plain = to_numpy(over_minilm(questions="plain").encode_questions(asked))
-    moved = to_numpy(minilm.encode_questions(asked))
+    plain = numbers(over_minilm(questions="plain").encode_questions(asked))
+    moved = numbers(minilm.encode_questions(asked))
     np.testing.assert_allclose(np.linalg.norm(moved, axis=1), 1, atol=1e-5)
     cosines = (plain * moved).sum(axis=1)
     assert cosines.min() > 0.95

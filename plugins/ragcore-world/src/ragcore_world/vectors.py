@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import numpy as np
 
-from ragcore.arrays import to_numpy
 from ragcore.contracts import Encoder, TextTokenizer, TokenizedEncoder, supports
 from ragcore.errors import PluginError, UnsupportedOperation
 from ragcore.types import Passage
@@ -138,4 +137,6 @@ class WorldVectors:
         vectors = self._encoder.encode_questions(questions)
         if self._map is None or not questions:
             return vectors
-        return self._map.moved(to_numpy(vectors))
+        if not isinstance(vectors, np.ndarray):
+            vectors = vectors.detach().float().cpu().numpy()
+        return self._map.moved(vectors.astype(np.float32, copy=False))
