@@ -53,7 +53,7 @@ def test_bash_completes_commands_subcommands_and_options(path: str) -> None:
     assert set(COMMANDS) <= set(offered(path, ""))
     assert offered(path, "mem") == ["memory"]
     assert offered(path, "memory", "ro") == ["rollback"]
-    assert offered(path, "memory", "gc", "store", "--d") == ["--dry-run"]
+    assert offered(path, "memory", "gc", "store", "--d") == ["--deleted", "--dry-run"]
     assert offered(path, "ask", "p.yaml") == []
 
 

@@ -106,4 +106,4 @@ def test_schema_prints_the_schema(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_check_shows_a_nested_section(pipeline: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", pipeline, "rag.abstain.above=0.75"]) == 0
-    assert "abstain (answer unknown, above 0.75)" in capsys.readouterr().out
+    assert "abstain (answer unknown, above 0.75, mean arithmetic)" in capsys.readouterr().out
