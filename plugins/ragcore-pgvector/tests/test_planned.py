@@ -1,6 +1,7 @@
 """Bytes that `ragcore memory plan` computes are those of tables on a real server.
 
-COPY makes a table longer by some pages ahead of its rows, so that small tables have a few too many.
+COPY makes a table longer ahead of its rows, by up to 64 pages, as many as the moment wants: a table
+may have as many too many.
 """
 
 from __future__ import annotations
@@ -19,11 +20,14 @@ from tests.helpers.postgres_server import PostgresServer
 
 pytestmark = pytest.mark.engines
 
+AHEAD = 64 * 8192
+"""Bytes of the most pages that PostgreSQL adds at a time."""
+
 
 @pytest.mark.parametrize(
     ("kind", "rows", "dim"),
     [
-        ("pgvector", 4_000, 64),
+        ("pgvector", 40_000, 64),
         ("pgvector", 2_000, 768),
         # Vectors outside of their rows, in several pieces.
         ("pgvector", 500, 2_000),
@@ -50,4 +54,5 @@ def test_a_table_has_as_many_bytes_as_the_formula_says(
         "select sum(pg_total_relation_size(format('ragcore.%I', tablename)))::bigint "
         "from pg_tables where schemaname = 'ragcore' and tablename like 'v\\_%'"
     )
-    assert index_bytes(kind, rows, dim) == pytest.approx(size, rel=0.03)
+    expected = index_bytes(kind, rows, dim)
+    assert 0.97 * expected <= size <= 1.03 * expected + AHEAD
