@@ -70,14 +70,31 @@ def pgvector_graph_bytes(passages: int, dim: int, links: int) -> float:
         links: m, twice as many on the lowest level.
     """
     element = _aligned(_ELEMENT + 8 + 4 * dim) + _POINTER
-    # A vector is on 1 / (m - 1) levels above the lowest, on average.
-    levels = 2 + 1 / (links - 1)
-    neighbours = _aligned(4 + _LINK * links * levels) + _POINTER
-    both = element + neighbours
-    if both <= _GRAPH_PAGE:
-        return passages * _PAGE / max(1, _GRAPH_PAGE // both) + _PAGE
-    # The neighbours do not fit behind their vector: they are on the next page.
-    return passages * 2.0 * _PAGE + _PAGE
+    both = element + _aligned(4 + _LINK * 2 * links) + _POINTER
+    if both > _GRAPH_PAGE:
+        # The neighbours do not fit behind their vector: they are on the next page.
+        return passages * 2.0 * _PAGE + _PAGE
+    return passages * _PAGE / _vectors_of_page(both, links) + _PAGE
+
+
+def _vectors_of_page(both: int, links: int) -> float:
+    """Return how many vectors with their neighbours a page of a graph has, on average.
+
+    One vector in m has neighbours on a further level, m of them; on more levels few have. A page
+    has j vectors where its room allows as many further levels as there are among them.
+
+    Args:
+        both: bytes of a vector and its neighbours on the lowest level.
+        links: m.
+    """
+    vectors = 1.0
+    for j in range(2, _GRAPH_PAGE // both + 1):
+        levels = (_GRAPH_PAGE - j * both) // (_LINK * links)
+        vectors += sum(
+            math.comb(j, i) * (1 / links) ** i * (1 - 1 / links) ** (j - i)
+            for i in range(min(levels, j) + 1)
+        )
+    return vectors
 
 
 def milvus_bytes(passages: int, dim: int, links: int | None) -> float:
