@@ -408,23 +408,43 @@ def test_a_stream_is_read_the_same_however_it_is_cut(page):
     ]
 
 
-def test_a_question_that_is_stopped_can_be_asked_again(browser, server):
+# What the page shows when it is stopped: nothing yet, or an answer's first words.
+@pytest.mark.parametrize(
+    "shown",
+    [".hidden === false", ".hidden === false && answer.textContent"],
+    ids=["waiting", "answering"],
+)
+def test_a_question_that_is_stopped_can_be_asked_again(browser, server, shown):
     # The browser reports a fetch that was aborted nowhere; the page says that it stopped.
     for page in watched(browser, server.url):
         page.goto("")
         page.get_by_role("textbox", name="Question").fill(QUESTION)
+        # So slow that the words of an answer arrive one after the other.
+        network = page.context.new_cdp_session(page)
+        network.send("Network.enable")
+        slow = {"offline": False, "latency": 0, "downloadThroughput": 1_000, "uploadThroughput": -1}
+        network.send("Network.emulateNetworkConditions", slow)
         page.evaluate(
-            # As soon as it can be stopped: a short answer may arrive as a whole.
-            """() => new MutationObserver(() => {
-                 if (!window.stopped && !document.getElementById("stop").hidden) {
-                   window.stopped = true;
-                   document.getElementById("stop").click();
-                 }
-               }).observe(document.getElementById("stop"), { attributes: true })"""
+            f"""() => {{
+                 const stop = document.getElementById("stop");
+                 const answer = document.getElementById("answer");
+                 const observer = new MutationObserver(() => {{
+                   if (!window.stoppedAt && stop{shown}) {{
+                     window.stoppedAt = "after: " + answer.textContent;
+                     stop.click();
+                   }}
+                 }});
+                 observer.observe(stop, {{ attributes: true }});
+                 observer.observe(answer, {{ childList: true }});
+               }}"""
         )
         page.get_by_role("button", name="Ask", exact=True).click()
         playwright.expect(page.locator("#ask-status")).to_have_text("Stopped.")
+        words = page.evaluate("window.stoppedAt").removeprefix("after: ")
+        assert len(words) < len("ABIY Ahmed Ali")
+        assert bool(words) == ("textContent" in shown)
         assert page.locator("#stop").is_hidden()
+        network.send("Network.emulateNetworkConditions", slow | {"downloadThroughput": -1})
         page.get_by_role("button", name="Ask", exact=True).click()
         wait_for_answer(page)
         assert page.locator("#answer").inner_text() == "ABIY Ahmed Ali"
