@@ -37,7 +37,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -47,7 +47,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from databases.clients import EF_SEARCH, LINKS, Drawn, K, build, drawn, recall_of, searched
+from databases.clients import EF_SEARCH, LINKS, Built, Drawn, K, build, drawn, recall_of, searched
 from databases.report import Report, write_rates
 
 from ragcore.process.cpus import usable_cpus
@@ -57,7 +57,11 @@ KINDS = {"exact": "pgvector", "half": "pgvector-half", "hnsw": "pgvector-hnsw"}
 
 
 def main() -> int:
-    options = arguments(KINDS)
+    parser = parser_of(KINDS)
+    parser.add_argument("--dsn", help="of PostgreSQL")
+    parser.add_argument("--where", action="store_true")
+    parser.add_argument("--passages", type=int, default=0)
+    options = parser.parse_args()
     try:
         import faiss  # noqa: F401
         import psycopg  # noqa: F401
@@ -92,8 +96,8 @@ def main() -> int:
     return 0
 
 
-def arguments(kinds: Any) -> argparse.Namespace:
-    """Return the options of the command line; without `--kinds` all but those of half precision."""
+def parser_of(kinds: Iterable[str]) -> argparse.ArgumentParser:
+    """Return a parser of what both scripts have; by default all kinds but half precision."""
     parser = argparse.ArgumentParser(description="see the beginning of this file")
     parser.add_argument("--rows", type=int, nargs="+", default=[5_000])
     parser.add_argument("--dim", type=int, default=384)
@@ -102,13 +106,9 @@ def arguments(kinds: Any) -> argparse.Namespace:
     # A table before its graph, from which the graph's time is told.
     default = [kind for kind in kinds if kind != "half"]
     parser.add_argument("--kinds", nargs="*", choices=list(kinds), default=default)
-    parser.add_argument("--dsn", help="of PostgreSQL")
-    parser.add_argument("--uri", help="of Milvus")
-    parser.add_argument("--where", action="store_true")
-    parser.add_argument("--passages", type=int, default=0)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--rates-out", type=Path)
-    return parser.parse_args()
+    return parser
 
 
 def started(stack: ExitStack, rows: int) -> str | None:
@@ -136,15 +136,33 @@ def compare(
     config = PgvectorConfig(dsn=dsn, connections=max(options.clients), **settings_of(kind))
     remote = build(stack, f"PostgreSQL {kind}", Pgvector, config, drawn.vectors)
     stack.callback(Pgvector.drop, remote.folder, config)
-    size = table_bytes(remote.index)
+    both = (factory, local), (KINDS[kind], remote)
+    compare_searches(report, both, drawn, table_bytes(remote.index), options)
+
+
+def compare_searches(
+    report: Report,
+    indexes: tuple[tuple[str, Built], tuple[str, Built]],
+    drawn: Drawn,
+    size: int,
+    options: argparse.Namespace,
+) -> None:
+    """Search both indexes by as many clients as the options name, and print their rows.
+
+    Args:
+        report: prints.
+        indexes: that of FAISS and that of the database, each with its name.
+        drawn: the queries.
+        size: bytes of the database's.
+        options: `clients` and `seconds`.
+    """
+    (factory, local), (name, remote) = indexes
     recall, remote_recall = (recall_of(each.index, drawn) for each in (local, remote))
     for clients in options.clients:
         seen = searched(local.index, drawn.queries, clients, options.seconds)
         report.searches(factory, local, recall, clients, seen)
         of_remote = searched(remote.index, drawn.queries, clients, options.seconds)
-        report.searches(
-            KINDS[kind], remote, remote_recall, clients, of_remote, size=size, against=seen
-        )
+        report.searches(name, remote, remote_recall, clients, of_remote, size=size, against=seen)
 
 
 def local_index(stack: ExitStack, kind: str, drawn: Drawn) -> tuple[str, Any]:

@@ -20,9 +20,9 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parents[1] / "plugins/ragcore-milvus/tests"))
 
-from databases.clients import EF_SEARCH, LINKS, Drawn, build, drawn, recall_of, searched
+from databases.clients import EF_SEARCH, LINKS, Drawn, build, drawn
 from databases.report import Report, write_rates
-from remote import arguments, local_index
+from remote import compare_searches, local_index, parser_of
 
 from ragcore.planning.layout import index_bytes
 
@@ -31,7 +31,9 @@ KINDS = {"exact": "milvus", "hnsw": "milvus-hnsw"}
 
 
 def main() -> int:
-    options = arguments(KINDS)
+    parser = parser_of(KINDS)
+    parser.add_argument("--uri", help="of Milvus")
+    options = parser.parse_args()
     try:
         import faiss  # noqa: F401
         from milvus_server import Unavailable, running
@@ -84,14 +86,7 @@ def compare(
     # As ten minutes after the build, when searches no longer wait for writes.
     remote.index._collection._completed = 0.0
     size = round(index_bytes(KINDS[kind], *drawn.vectors.shape))
-    recall, remote_recall = (recall_of(each.index, drawn) for each in (local, remote))
-    for clients in options.clients:
-        seen = searched(local.index, drawn.queries, clients, options.seconds)
-        report.searches(factory, local, recall, clients, seen)
-        of_remote = searched(remote.index, drawn.queries, clients, options.seconds)
-        report.searches(
-            KINDS[kind], remote, remote_recall, clients, of_remote, size=size, against=seen
-        )
+    compare_searches(report, ((factory, local), (KINDS[kind], remote)), drawn, size, options)
 
 
 if __name__ == "__main__":

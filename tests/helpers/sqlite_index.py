@@ -40,6 +40,7 @@ from ragcore.hookspecs import hookimpl
 from ragcore.registry.components import ComponentConfig, ComponentSpec
 from ragcore.retrievers.dense import Dense
 from ragcore.retrievers.flat import Exact
+from ragcore.store.store import Store
 from ragcore.types import Hits
 from tests.helpers.word_encoder import WordEncoder
 
@@ -305,3 +306,10 @@ def remote_part(
 @hookimpl
 def ragcore_indexes() -> dict[str, str]:
     return {"sqlite": "tests.helpers.sqlite_index:SqliteIndex"}
+
+
+def ids(store: Store, question: str) -> list[str]:
+    """Return the ids of the three passages that a store's current version has for a question."""
+    with store.open() as memory:
+        (result,) = memory.search(question, 3)
+        return [each.id for each in result.passages]

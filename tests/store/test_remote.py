@@ -34,28 +34,12 @@ from ragcore.store.diff import Changes
 from ragcore.store.staging import orphans
 from ragcore.store.store import Store
 from ragcore.types import Passage
-from tests.conftest import Installed
-from tests.helpers.sqlite_index import SqliteIndex, make_database, named, remote_part, tables
+from tests.helpers.sqlite_index import SqliteIndex, ids, make_database, named, remote_part, tables
 from tests.helpers.word_encoder import dense_part
 
 ROOT = Path(__file__).parents[2]
 PASSAGES = [Passage(f"p{n}", "", f"text {n} of w{n % 7}") for n in range(40)]
-
-
-@pytest.fixture(autouse=True)
-def plugins(installed: Installed) -> None:
-    installed.add("words", "from tests.helpers.word_encoder import ragcore_encoders\n")
-    installed.add("sqlite", "from tests.helpers.sqlite_index import ragcore_indexes\n")
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Path:
-    return make_database(tmp_path / "database.sqlite")
-
-
-@pytest.fixture
-def part(database: Path) -> ComponentSpec[Any]:
-    return remote_part(database)
+pytestmark = pytest.mark.usefixtures("sqlite_plugins")
 
 
 @pytest.fixture
@@ -63,12 +47,6 @@ def store(tmp_path: Path, part: ComponentSpec[Any]) -> Store:
     store = Store(tmp_path / "store")
     store.build("one", PASSAGES, part, check=True)
     return store
-
-
-def ids(store: Store, question: str) -> list[str]:
-    with store.open() as memory:
-        (result,) = memory.search(question, 3)
-        return [each.id for each in result.passages]
 
 
 def test_a_memory_in_a_database_answers_as_one_in_files(

@@ -20,17 +20,11 @@ from ragcore.store.diff import Changes
 from ragcore.store.staging import orphans
 from ragcore.store.store import Store
 from ragcore.types import Passage
-from tests.conftest import Installed
-from tests.helpers.sqlite_index import SqliteIndex, make_database, named, remote_part, tables
+from tests.helpers.sqlite_index import SqliteIndex, named, tables
 
 ROOT = Path(__file__).parents[2]
 PASSAGES = [Passage(f"p{n}", "", f"text {n} of w{n % 7}") for n in range(40)]
-
-
-@pytest.fixture(autouse=True)
-def plugins(installed: Installed) -> None:
-    installed.add("words", "from tests.helpers.word_encoder import ragcore_encoders\n")
-    installed.add("sqlite", "from tests.helpers.sqlite_index import ragcore_indexes\n")
+pytestmark = pytest.mark.usefixtures("sqlite_plugins")
 
 
 @pytest.fixture(params=[1, 1 << 18], ids=["large", "small"])
@@ -38,16 +32,6 @@ def largest(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     """Let segments be large, so that they are written block by block, or small."""
     monkeypatch.setattr("ragcore.retrievers.combining.LARGEST", request.param)
     return int(request.param)
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Path:
-    return make_database(tmp_path / "database.sqlite")
-
-
-@pytest.fixture
-def part(database: Path) -> ComponentSpec[Any]:
-    return remote_part(database)
 
 
 @pytest.fixture

@@ -16,32 +16,10 @@ from ragcore.store.merging import merge_version
 from ragcore.store.sharding import build_shard_version
 from ragcore.store.store import Store
 from ragcore.types import Passage
-from tests.conftest import Installed
-from tests.helpers.sqlite_index import make_database, named, remote_part, tables
+from tests.helpers.sqlite_index import ids, named, tables
 
 PASSAGES = [Passage(f"p{n}", "", f"text {n} of w{n % 7}") for n in range(40)]
-
-
-@pytest.fixture(autouse=True)
-def plugins(installed: Installed) -> None:
-    installed.add("words", "from tests.helpers.word_encoder import ragcore_encoders\n")
-    installed.add("sqlite", "from tests.helpers.sqlite_index import ragcore_indexes\n")
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Path:
-    return make_database(tmp_path / "database.sqlite")
-
-
-@pytest.fixture
-def part(database: Path) -> ComponentSpec[Any]:
-    return remote_part(database)
-
-
-def ids(store: Store, question: str) -> list[str]:
-    with store.open() as memory:
-        (result,) = memory.search(question, 3)
-        return [each.id for each in result.passages]
+pytestmark = pytest.mark.usefixtures("sqlite_plugins")
 
 
 def shards(folder: Path, part: ComponentSpec[Any]) -> Catalog:

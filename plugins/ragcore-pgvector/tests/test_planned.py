@@ -1,7 +1,7 @@
 """Bytes that `ragcore memory plan` computes are those of tables on a real server.
 
-COPY makes a table longer ahead of its rows, by as many pages as the moment wants: only the pages of a
-table that have rows are counted.
+COPY makes a table longer ahead of its rows, by as many pages as the moment wants: only the pages
+that have rows are counted.
 """
 
 from __future__ import annotations

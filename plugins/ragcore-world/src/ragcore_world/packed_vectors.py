@@ -7,19 +7,15 @@ into m parts, and of each part the number of the nearest of 256 centroids is sto
 from __future__ import annotations
 
 import hashlib
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources.abc import Traversable
-from io import BytesIO
-from typing import TYPE_CHECKING, Any, BinaryIO, Final, Self
-from zipfile import BadZipFile
+from typing import TYPE_CHECKING, BinaryIO, Final, Self
 
 import numpy as np
-from numpy.lib.npyio import NpzFile
 
-from ragcore.errors import PluginError
 from ragcore.types import Passage
+from ragcore_world.npz_files import arrays_of, checked
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -95,14 +91,9 @@ class PackedVectors:
         Raises:
             PluginError: it is missing or broken.
         """
-        try:
+        with checked(file, "packed vectors"):
             content = file.read_bytes()
-            loaded = np.load(BytesIO(content), allow_pickle=False)
-            if not isinstance(loaded, NpzFile):
-                raise ValueError("one array, expected an archive of four")
-            with loaded as arrays:
-                read = [_array(arrays, name, dtype) for name, dtype in _DTYPES.items()]
-            encoder, keys, codes, centroids = read
+            encoder, keys, codes, centroids = arrays_of(content, _DTYPES)
             packed = cls(
                 str(encoder),
                 hashlib.sha256(content).hexdigest()[:16],
@@ -111,19 +102,6 @@ class PackedVectors:
                 centroids.astype(np.float32),
             )
             packed._check()
-        # A RuntimeError is of an archive that is encrypted, or compressed in some other way.
-        except (
-            OSError,
-            ValueError,
-            KeyError,
-            EOFError,
-            RuntimeError,
-            BadZipFile,
-            zlib.error,
-        ) as error:
-            raise PluginError(
-                f"{file} does not contain packed vectors: {error}; install ragcore-world again"
-            ) from error
         return packed
 
     def _check(self) -> None:
@@ -135,11 +113,3 @@ class PackedVectors:
             raise ValueError(f"centroids of shape {self.centroids.shape} for {parts} parts")
         if not self.dim or not np.isfinite(self.centroids).all():
             raise ValueError("vectors of no number, or with one that is not finite")
-
-
-def _array(arrays: NpzFile, name: str, dtype: str) -> npt.NDArray[Any]:
-    """Return an array of a file; raises ValueError where it has another dtype, KeyError without."""
-    array: npt.NDArray[Any] = arrays[name]
-    if not np.issubdtype(array.dtype, dtype):
-        raise ValueError(f"{name} of dtype {array.dtype}, expected {dtype}")
-    return array

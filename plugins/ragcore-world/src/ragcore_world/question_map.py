@@ -7,17 +7,13 @@ are, as the question encoder in Lewis et al. (2020), section 2.4: no memory is b
 
 from __future__ import annotations
 
-import zlib
 from dataclasses import dataclass
 from importlib.resources.abc import Traversable
-from io import BytesIO
-from typing import TYPE_CHECKING, BinaryIO, Self
-from zipfile import BadZipFile
+from typing import TYPE_CHECKING, BinaryIO, Final, Self
 
 import numpy as np
-from numpy.lib.npyio import NpzFile
 
-from ragcore.errors import PluginError
+from ragcore_world.npz_files import arrays_of, checked
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -25,6 +21,9 @@ if TYPE_CHECKING:
     from ragcore.types import Vectors
 
 __all__ = ["QuestionMap"]
+
+_DTYPES: Final = {"encoder": "str", "matrix": "float16"}
+"""The arrays of a file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,27 +56,10 @@ class QuestionMap:
         Raises:
             PluginError: it is missing or broken.
         """
-        try:
-            loaded = np.load(BytesIO(file.read_bytes()), allow_pickle=False)
-            if not isinstance(loaded, NpzFile):
-                raise ValueError("one array, expected an archive of two")
-            with loaded as arrays:
-                encoder, matrix = arrays["encoder"], arrays["matrix"]
+        with checked(file, "a map of questions"):
+            encoder, matrix = arrays_of(file.read_bytes(), _DTYPES)
             if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
                 raise ValueError(f"a matrix of shape {matrix.shape}, expected a square")
-            if not np.issubdtype(matrix.dtype, np.floating) or not np.isfinite(matrix).all():
-                raise ValueError("a matrix that has other than finite numbers")
-        # A RuntimeError is of an archive that is encrypted, or compressed in some other way.
-        except (
-            OSError,
-            ValueError,
-            KeyError,
-            EOFError,
-            RuntimeError,
-            BadZipFile,
-            zlib.error,
-        ) as error:
-            raise PluginError(
-                f"{file} does not contain a map of questions: {error}; install ragcore-world again"
-            ) from error
+            if not np.isfinite(matrix).all():
+                raise ValueError("a matrix with numbers that are not finite")
         return cls(str(encoder), matrix.astype(np.float32))
