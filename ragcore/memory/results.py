@@ -35,7 +35,7 @@ _WARNED: Final[WeakSet[Memory]] = WeakSet()
 _NOTED: Final[WeakKeyDictionary[Memory, set[str]]] = WeakKeyDictionary()
 """The notes on filters that were logged as warnings already, for each memory."""
 _MOST_NOTED: Final = 100
-"""Whoever asks may send any number of faulty filters; after so many, notes are information."""
+"""Users may send any number of faulty filters; after so many, notes are information."""
 _MAY_OVERLOOK: Final = "so many are allowed; if the retriever is approximate, search it more widely"
 
 

@@ -1,8 +1,8 @@
 """Change saved files byte by byte, and load and use them in child processes.
 
-A file whose digest is right may still hold what its writer never wrote: whoever can write a store
-can write its digests. Whatever its bytes are, loading or using it must end in a `RagcoreError` or
-work; it must not crash, hang, raise anything else, or fill the memory. Knows folders and functions;
+A file whose digest is right may still have what its writer never wrote: who can write a store can
+write its digests. With any bytes, loading or using it must end in a `RagcoreError` or work; it must
+not crash, hang, raise anything else, or fill the memory. Knows folders and functions;
 knows nothing of components.
 """
 
