@@ -249,6 +249,19 @@ def test_passages_of_no_prior_or_no_posterior_count_as_in_the_mean(rows, above, 
     assert winner.abstains == (mean > above)
 
 
+@pytest.mark.parametrize("mean", ["arithmetic", "geometric"])
+def test_passages_whose_priors_are_too_small_for_numbers_do_not_abstain(mean):
+    prior = log_prior(np.array([0.0, -2000.0]))
+    unknown = scored_candidate("token", "unknown", ("t",), prior, np.log([[0.5], [0.5]]), 2)
+    retrieved = Retrieved("q", PASSAGES[:2], [0.0, -2000.0], prior)
+    answer = answer_of(
+        TABLES, retrieved, [unknown], "token", "v", abstention=unknown, abstains=True
+    )
+    config = RagConfig(abstain={"answer": "unknown", "above": 0.1, "mean": mean})
+    ablated = without(answer, ["p0"], TABLES, config)
+    assert (ablated.winner, ablated.log_prob) == (None, -math.inf)
+
+
 def test_a_grounded_answer_cannot_win_without_a_passage_that_contains_it(store):
     rag = make(store, grounded=True, beams=1)
     (answer,) = rag.answer(QUESTION)
