@@ -37,7 +37,7 @@ Marginal = Literal["token", "sequence"]
 """RAG-Token or RAG-Sequence."""
 
 _LOWEST: Final = -1e30
-"""Of a log-probability, where it is multiplied by a weight that may be 0."""
+"""Stands for log 0 where it is multiplied by a weight that may be 0."""
 _ALMOST_CERTAIN: Final = -1e-6
 """The highest log p(unknown|x,z) that is used, so that each passage keeps some prior."""
 
@@ -76,8 +76,8 @@ def prior_of_answering(log_prior: Array, abstains: Array) -> Array:
 def geometric_log_prob(log_prior: Array, log_p: Array) -> Array:
     """Compute the geometric mean of p(y|x,z) over passages, weighted by the prior.
 
-    It is no probability of y: a passage under which y is improbable counts more than in the
-    marginal Σ_z p(z|x) p(y|x,z).
+    It is never above the marginal p(y|x) of RAG-Token or RAG-Sequence, and is low where y is
+    improbable under one passage with some prior.
 
     Args:
         log_prior: [..., k], log p(z|x).
@@ -86,7 +86,7 @@ def geometric_log_prob(log_prior: Array, log_p: Array) -> Array:
     Returns:
         [...], log Π_z p(y|x,z)^p(z|x) = Σ_z p(z|x) log p(y|x,z).
     """
-    # A probability of 0 counts nothing where the prior is 0, as in the limit.
+    # Where the prior is 0, log 0 must add 0 to the sum, not NaN.
     mean: Array = (softmax(log_prior, -1) * log_p.clip(min=_LOWEST)).sum(-1)  # [...]
     return mean
 

@@ -123,6 +123,21 @@ def test_the_geometric_mean_is_small_where_one_passage_is_sure():
     assert math.exp(geometric_log_prob(without, impossible)) == pytest.approx(0.9)
 
 
+@given(
+    rows=st.lists(
+        st.tuples(st.floats(-30, 30), st.lists(st.floats(-40, 0), min_size=3, max_size=3)),
+        min_size=1,
+        max_size=5,
+    )
+)
+def test_the_geometric_mean_is_never_above_the_marginal(rows):
+    prior = log_prior(np.array([score for score, _ in rows]))
+    log_p = np.array([log_probs for _, log_probs in rows])
+    geometric = geometric_log_prob(prior, log_p.sum(-1))
+    assert geometric <= token_log_prob(prior, log_p) + 1e-9
+    assert geometric <= sequence_log_prob(prior, log_p) + 1e-9
+
+
 FORMULAS = {
     "prior": lambda scores, log_p: log_prior(scores, 0.7),
     "prior_of_answering": lambda scores, log_p: prior_of_answering(

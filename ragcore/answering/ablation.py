@@ -19,7 +19,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -189,24 +188,26 @@ def _renormalized(
 
 
 def _geometric(candidate: Candidate, remaining: Sequence[int], marginalize: Marginal) -> float:
-    """Compute Σ_z p(z|x) log p(y|x,z) over the remaining passages, whose prior sums to 1.
+    """Compute the log of the geometric mean of p(y|x,z) over the remaining passages.
 
-    By Bayes log p(y|x,z) = log p(z|x,y) + log p(y|x) - log p(z|x): of RAG-Sequence for the whole
-    answer, of RAG-Token for each token.
+    By Bayes log p(y|x,z) = log p(z|x,y) + log p(y|x) - log p(z|x). For RAG-Sequence y is the whole
+    answer; for RAG-Token it is each token, and the logs are summed.
     """
     prior = np.array([candidate.priors[z] for z in remaining])  # [k']
+    if not prior.any():
+        # Their priors were too small for their numbers: see `_renormalized`.
+        return -math.inf
     log_p = np.zeros(len(remaining))  # [k']
     if marginalize == "token":
         rows = list(zip(candidate.token_log_probs, candidate.posteriors, strict=True))
     else:
-        sums = accumulate(candidate.token_log_probs)
-        rows = list(zip(sums, candidate.posteriors, strict=True))[-1:]
+        rows = [(sum(candidate.token_log_probs), candidate.posteriors[-1])]
     with np.errstate(divide="ignore", invalid="ignore"):
         for log_prob, posterior in rows:
             log_p += np.log([posterior[z] for z in remaining]) + log_prob - np.log(prior)
-        # A passage without prior has weight 0.
+        # What Bayes gives is NaN for a passage without prior, which has weight 0.
         log_p = np.where(prior > 0, log_p, 0.0)
-        return float(geometric_log_prob(np.log(prior), log_p)) if prior.any() else 0.0
+        return float(geometric_log_prob(np.log(prior), log_p))
 
 
 def _dropped_mass(

@@ -6,7 +6,8 @@ abstains where
 
     p(unknown|x) = Σ_z p(z|x) p(unknown|x,z)
 
-is above `rag.abstain.above`, or where no passage was found. Otherwise the generator reads by
+is above `rag.abstain.above`, or where no passage was found. With `rag.abstain.mean: geometric`
+Π_z p(unknown|x,z)^p(z|x) is compared instead. Otherwise the generator reads by
 p(z|x, z answers) ∝ p(z|x) (1 − p(unknown|x,z)), as in ragcore/decoding/abstention.py. From one
 prompt (`rag.marginalize: none`) nothing is marginalised, and no prior conditioned. So it is the
 same for generators of all tiers.

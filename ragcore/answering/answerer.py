@@ -375,7 +375,7 @@ class Answerer:
                     retrieved, groundings or [None] * len(retrieved), strict=True
                 )
             ],
-            abstain.mean,
+            geometric=abstain.mean == "geometric",
         )
 
     def _log_probs(

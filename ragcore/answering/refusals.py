@@ -140,5 +140,21 @@ def _faults(tier: Tier, config: RagConfig) -> Iterator[str]:
             f"rag.length_penalty: {config.length_penalty:g} weighs log p, which it does not give: "
             "set it to 0"
         )
+    if _weighs_passages(config):
+        yield (
+            "rag.abstain.mean: geometric weighs log p of the abstaining answer for each passage, "
+            "which it does not give: set it to arithmetic, or set rag.abstain.scorer"
+        )
     if config.confidence is not None:
         yield "rag.confidence is made of log p, which it does not give: leave it out"
+
+
+def _weighs_passages(config: RagConfig) -> bool:
+    """Return whether `rag.abstain` compares what only the log p of several passages gives.
+
+    Of one prompt, and without passages, both means are the same; a scorer has its own log p.
+    """
+    abstain = config.abstain
+    if abstain is None or config.abstains_by_scorer or config.one_prompt or config.k == 0:
+        return False
+    return abstain.mean == "geometric"

@@ -10,8 +10,9 @@ estimates p(y|x) of RAG-Sequence. Generators of the tier `top` draw here, too.
 
 With `rag.abstain` an answer that matches the abstaining one is a vote for it. The question abstains
 where its share is above `rag.abstain.above`, or where there is no other answer; otherwise passages
-that abstain are ignored, as ragcore/decoding/abstention.py does by log p. With
-`rag.abstain.scorer` these votes decide nothing; they only come last.
+that abstain are ignored, as ragcore/decoding/abstention.py does by log p. A share has no geometric
+mean, so `rag.abstain.mean: geometric` is refused (refusals.py). With `rag.abstain.scorer` these
+votes decide nothing; they only come last.
 
 Knows prompts and texts; knows nothing of log-probs.
 """

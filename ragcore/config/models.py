@@ -56,13 +56,13 @@ class AbstainConfig(ComponentConfig):
         default=0.9,
         ge=0,
         le=1,
-        description="abstain where that answer's own probability is above this",
+        description="abstain where the mean of that answer's probabilities is above this",
     )
     mean: Literal["arithmetic", "geometric"] = Field(
         default="arithmetic",
-        description="of the passages' probabilities of that answer, weighted by the prior, which "
-        "is compared with above: the marginal probability, or the geometric mean, which one "
-        "passage that surely answers makes small",
+        description="which mean over the passages, weighted by the prior, is compared with above: "
+        "arithmetic is that answer's marginal probability; geometric is low where one passage "
+        "surely answers",
     )
     scorer: ComponentSpec[Scorer] | None = Field(
         default=None,

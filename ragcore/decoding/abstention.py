@@ -13,10 +13,11 @@ taken from: then no passage answers. This matters most for RAG-Token, which mixe
 at every token: without it, the passages that abstain would have a share in every token of the
 answer from the one that does not.
 
-All together abstain where a mean of p(unknown|x,z), weighted by the prior, is above a bound. The
-marginal p(unknown|x) = Σ_z p(z|x) p(unknown|x,z) is the arithmetic one: a passage that surely
-answers lowers it by its own prior at most, so that with a flat prior it says little. The geometric
-one, Π_z p(unknown|x,z)^p(z|x), is near 0 where any passage with some prior surely answers.
+All passages together abstain where the marginal p(unknown|x) is above a bound. For RAG-Sequence it
+is Σ_z p(z|x) p(unknown|x,z), an arithmetic mean: a passage that surely answers lowers it by its own
+prior at most, which is little where the prior is flat. The geometric mean,
+Π_z p(unknown|x,z)^p(z|x), may be compared with the bound instead. It is low where one passage with
+some prior surely answers, and never above the marginal.
 """
 
 from __future__ import annotations
@@ -24,7 +25,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from ragcore.contracts import Generator, Read
 from ragcore.decoding.hypotheses import Hypothesis
@@ -32,10 +32,7 @@ from ragcore.decoding.question_prior import QuestionPrior
 from ragcore.decoding.scoring import marginalized, score_targets
 from ragcore.marginalization import Marginal, geometric_log_prob, prior_of_answering
 
-__all__ = ["Conditioned", "Mean", "condition"]
-
-Mean = Literal["arithmetic", "geometric"]
-"""Of the passages' p(unknown|x,z), weighted by the prior."""
+__all__ = ["Conditioned", "condition"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +60,8 @@ def condition(
     abstention: Sequence[int],
     above: float,
     unanswerable: Sequence[bool],
-    mean: Mean = "arithmetic",
+    *,
+    geometric: bool = False,
 ) -> list[Conditioned]:
     """Condition each question's prior on the passages that answer, or let the question abstain.
 
@@ -73,9 +71,9 @@ def condition(
         read: the pairs that it has read.
         priors: one for each of B questions.
         abstention: token ids of the abstaining answer, the end token last.
-        above: a question abstains where the mean of the abstention's p(y|x,z) is above this.
+        above: a question abstains where the abstention's p(y|x) is above this.
         unanswerable: whether a question abstains whatever its p(y|x) is, one for each.
-        mean: the arithmetic one is the abstention's p(y|x).
+        geometric: compare the geometric mean of the abstention's p(y|x,z) with `above` instead.
 
     Returns:
         One for each question, with log p(z|x, z answers), or with log p(z|x) where it abstains.
@@ -91,7 +89,7 @@ def condition(
         log_unknown = log_p[0].sum(dim=-1)  # [k], log p(unknown|x,z)
         log_prior = prior.log_prior.to(log_unknown.device)  # [k]
         log_mean = unknown.log_prob
-        if mean == "geometric":
+        if geometric:
             log_mean = float(geometric_log_prob(log_prior, log_unknown))
         if abstains or math.exp(log_mean) > above:
             conditioned.append(Conditioned(prior, unknown, abstains=True))

@@ -7,13 +7,21 @@ import json
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
+from ragcore.answering.ablation import without
+from ragcore.answering.evidence import Retrieved, answer_of
+from ragcore.answering.scored_candidate import scored_candidate
 from ragcore.config import RagConfig
 from ragcore.errors import QuestionError
+from ragcore.marginalization import geometric_log_prob, log_prior
 from ragcore.rag import Rag
 from ragcore.store.store import Store
 from ragcore.types import Answer, Passage
+from tests.helpers.table_answerability import answerability
 from tests.helpers.table_generator import TableGenerator
 from tests.helpers.word_encoder import dense_part
 
@@ -31,6 +39,8 @@ MODES = [
     {"marginalize": "sequence", "decode": "thorough"},
     {"marginalize": "sequence", "decode": "joint"},
 ]
+
+TABLES = TableGenerator(TableGenerator.Config())
 
 
 @pytest.fixture
@@ -148,21 +158,108 @@ def test_leaving_passages_out_may_start_or_end_an_abstention(store):
     assert json.loads(json.dumps(ablated.to_dict()))["winner"] is None
 
 
-@pytest.mark.parametrize("marginalize", ["token", "sequence"])
-def test_the_geometric_mean_decides_as_it_would_without_the_passages(store, marginalize):
+@pytest.mark.parametrize(
+    "more",
+    [
+        {},
+        {"grounded": True},
+        {"drop_below": 0.3},
+        {"marginalize": "none"},
+        {"marginalize": "none", "scorer": True},
+        {"scorer": True},
+        {"scorer": True, "grounded": True},
+    ],
+    ids=lambda more: "-".join(more) or "plain",
+)
+@pytest.mark.parametrize("mode", MODES, ids=lambda mode: "-".join(mode.values()))
+def test_the_geometric_mean_decides_as_it_would_without_the_passages(store, mode, more):
+    rules = {**mode, "beams": 2, **more}
+    by_scorer = rules.pop("scorer", False)
+    abstain = {"answer": "ab", "mean": "geometric"}
+    if by_scorer:
+        abstain["scorer"] = answerability()
     decided = set()
-    for above in (0.001, 0.003, 0.01, 0.03, 0.1, 0.3):
-        rules = {"abstain": {"answer": "a", "above": above, "mean": "geometric"}}
-        rules["marginalize"] = marginalize
+    for above in (0.3, 0.4, 0.5, 0.6, 0.7) if by_scorer else (0.001, 0.003, 0.01, 0.03, 0.1):
+        rules["abstain"] = {**abstain, "above": above}
         rag = make(store, **rules)
         (answer,) = rag.answer(QUESTION)
-        for left_out in (f"p{number}" for number in range(4)):
-            (expected,) = make(store, frozenset([left_out]), **rules).answer(QUESTION)
-            ablated = rag.without(answer, left_out)
+        for left_out in itertools.combinations([hit.passage.id for hit in answer.evidence], 2):
+            (expected,) = make(store, frozenset(left_out), **rules).answer(QUESTION)
+            winner = rag.without(answer, left_out).winner
             decided.add(expected.abstains)
-            abstains = ablated.winner is not None and ablated.winner.text == "a"
-            assert abstains == expected.abstains, (above, left_out)
+            assert (winner is not None and winner.abstains) == expected.abstains, (above, left_out)
     assert decided == {True, False}
+
+
+def test_the_geometric_mean_is_that_of_the_formula_a_request_sets(store):
+    abstains = set()
+    for above in np.geomspace(0.001, 0.1, 20).tolist():
+        rules = {"abstain": {"answer": "ab", "above": above, "mean": "geometric"}}
+        rag = make(store, **rules)
+        (answer,) = rag.answer(QUESTION, marginalize="sequence")
+        for left_out in itertools.combinations([hit.passage.id for hit in answer.evidence], 2):
+            other = make(store, frozenset(left_out), marginalize="sequence", **rules)
+            (expected,) = other.answer(QUESTION)
+            winner = rag.without(answer, left_out).winner
+            abstains.add(expected.abstains)
+            assert (winner is not None and winner.abstains) == expected.abstains
+    assert abstains == {True, False}
+
+
+_LOG_P = st.floats(-60, 0) | st.just(-math.inf)
+
+
+@given(
+    rows=st.lists(
+        st.tuples(
+            st.floats(-60, 0) | st.just(-2000.0),
+            st.lists(_LOG_P, min_size=2, max_size=2),
+            st.booleans(),
+        ),
+        min_size=2,
+        max_size=5,
+    ),
+    above=st.floats(0, 1),
+    marginalize=st.sampled_from(["token", "sequence"]),
+)
+def test_passages_of_no_prior_or_no_posterior_count_as_in_the_mean(rows, above, marginalize):
+    scores, tables, left_out = zip(*rows, strict=True)
+    remaining = [z for z, out in enumerate(left_out) if not out]
+    prior = log_prior(np.array(scores))
+    assume(remaining and np.exp(prior[remaining]).any())
+    log_p = np.array(tables)  # [k, 2]
+    passages = [Passage(f"p{z}", "", "a") for z in range(len(rows))]
+    unknown, other = (
+        scored_candidate(marginalize, text, ("t", "t"), prior, table, len(rows))
+        for text, table in (("unknown", log_p), ("a", np.zeros_like(log_p)))
+    )
+    retrieved = Retrieved("q", passages, list(scores), prior)
+    answer = answer_of(TABLES, retrieved, [other], marginalize, "v", abstention=unknown)
+    mean = math.exp(
+        geometric_log_prob(log_prior(np.array(scores)[remaining]), log_p[remaining].sum(-1))
+    )
+    assume(abs(mean - above) > 1e-9)
+    config = RagConfig(
+        marginalize=marginalize,
+        abstain={"answer": "unknown", "above": above, "mean": "geometric"},
+    )
+    ids = [passage.id for passage, out in zip(passages, left_out, strict=True) if out]
+    winner = without(answer, ids, TABLES, config).winner
+    assert winner is not None
+    assert winner.abstains == (mean > above)
+
+
+@pytest.mark.parametrize("mean", ["arithmetic", "geometric"])
+def test_passages_whose_priors_are_too_small_for_numbers_do_not_abstain(mean):
+    prior = log_prior(np.array([0.0, -2000.0]))
+    unknown = scored_candidate("token", "unknown", ("t",), prior, np.log([[0.5], [0.5]]), 2)
+    retrieved = Retrieved("q", PASSAGES[:2], [0.0, -2000.0], prior)
+    answer = answer_of(
+        TABLES, retrieved, [unknown], "token", "v", abstention=unknown, abstains=True
+    )
+    config = RagConfig(abstain={"answer": "unknown", "above": 0.1, "mean": mean})
+    ablated = without(answer, ["p0"], TABLES, config)
+    assert (ablated.winner, ablated.log_prob) == (None, -math.inf)
 
 
 def test_a_grounded_answer_cannot_win_without_a_passage_that_contains_it(store):

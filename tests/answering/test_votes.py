@@ -196,11 +196,21 @@ def test_a_filter_that_allows_nothing_abstains_and_closed_book_answers(store):
         ({"beams": 2}, "rag.beams"),
         ({"length_penalty": 0.5}, "rag.length_penalty"),
         ({"confidence": {"threshold": 0.5}}, "rag.confidence"),
+        ({"abstain": {"mean": "geometric"}}, r"rag\.abstain\.mean: geometric .* to arithmetic"),
     ],
 )
 def test_what_the_tier_cannot_follow_is_refused(store, setting, reason):
     with pytest.raises(UnsupportedOperation, match=reason):
         pipeline(store, "text", **setting)
+
+
+@pytest.mark.parametrize("more", [{"k": 0}, {"marginalize": "none"}], ids=["no-passage", "prompt"])
+def test_the_geometric_mean_is_no_other_where_there_is_one_prompt(store, more):
+    answers = [
+        pipeline(store, "text", abstain={"answer": "zz", "mean": mean}, **more).answer(QUESTION)
+        for mean in ("arithmetic", "geometric")
+    ]
+    assert answers[0] == answers[1]
 
 
 def test_whatever_needs_log_p_of_an_answer_is_refused_with_the_reason(store):
