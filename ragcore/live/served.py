@@ -18,7 +18,7 @@ from ragcore.disk.threads import yield_gil
 from ragcore.errors import ConfigError, StoreError
 from ragcore.live.handle import LiveMemory
 from ragcore.live.others import OtherVersions
-from ragcore.live.watch import Watch
+from ragcore.live.watch import Taken, Watch
 from ragcore.memory.memory import Memory
 from ragcore.process.fork import new_lock
 from ragcore.process.log_fields import fields
@@ -64,6 +64,7 @@ class ServedMemory:
         self._verify = verify
         self._pinned = pinned
         self._swapping = new_lock()
+        self._taken = Taken()
         self._others = OtherVersions(self.open)
 
     @property
@@ -161,6 +162,7 @@ class ServedMemory:
             except BaseException:
                 memory.close()
                 raise
+            self._taken.version = version
             return self._serve(memory)
 
     def rollback(self) -> str:
@@ -176,6 +178,7 @@ class ServedMemory:
                 if memory is not None:
                     memory.close()
                 raise
+            self._taken.version = current
             if memory is not None and current != target:
                 # Another program changed the store meanwhile.
                 memory.close()
@@ -229,6 +232,7 @@ class ServedMemory:
             lambda: self._live.served,
             interval,
             on_error,
+            taken=self._taken,
             pinned=self._pinned,
         )
 

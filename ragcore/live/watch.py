@@ -10,18 +10,30 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final, Self
 
 from ragcore.errors import StoreError
 from ragcore.process.fork import call_in_child, new_lock
 from ragcore.store.store import Store
 
-__all__ = ["RETRY", "Watch"]
+__all__ = ["RETRY", "Taken", "Watch"]
 
 RETRY: Final = 60.0
 """Seconds after which a version that could not be served is tried again."""
 
 _LOG: Final = logging.getLogger("ragcore.memory")
+
+
+@dataclass(slots=True)
+class Taken:
+    """The store's version that a pipeline took over last, whether by a watch or by activating it.
+
+    A watch that compared the store with its own last look alone would miss that another program
+    goes back to the version of that look after this pipeline has activated another.
+    """
+
+    version: str | None = None
 
 
 class Watch:
@@ -44,6 +56,7 @@ class Watch:
         interval: float = 1.0,
         on_error: Callable[[Exception], object] | None = None,
         *,
+        taken: Taken | None = None,
         pinned: bool = False,
     ) -> None:
         """Look at the store once, and start a thread that goes on looking.
@@ -54,6 +67,7 @@ class Watch:
             served: a function that returns the version that is served.
             interval: seconds between two looks at the store.
             on_error: called with each error: here, and in the watch's thread.
+            taken: what the pipeline took from the store last, which its activations change too.
             pinned: whether the version that is served was chosen by name: then it stays.
         """
         self._store = store
@@ -68,7 +82,9 @@ class Watch:
                 "follow the store's current version",
                 served(),
             )
-        self._seen: str | None = None
+        self._taken = taken or Taken()
+        # Whatever was taken before, the first look serves the store's current version.
+        self._taken.version = None
         self._failed_at: float | None = None
         self._looking = new_lock()
         self._stopped = threading.Event()
@@ -102,9 +118,9 @@ class Watch:
         with self._looking:
             current = self._store.current()
             again = self._failed_at is not None and time.monotonic() - self._failed_at >= RETRY
-            if current is None or (current == self._seen and not again):
+            if current is None or (current == self._taken.version and not again):
                 return None
-            self._seen, self._failed_at = current, None
+            self._taken.version, self._failed_at = current, None
             if current == self._served():
                 return None
             try:

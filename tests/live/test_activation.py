@@ -43,6 +43,21 @@ def test_activating_changes_the_store_and_what_is_served(store):
         assert other.answer("chad")[0].memory == "v1"
 
 
+def test_a_watch_follows_the_store_back_to_the_version_before_an_activation(store):
+    rag = make(store)
+    with rag.memory.watch(3600) as watch:
+        rag.activate("v1")
+        # Another program goes back before the watch has looked.
+        Store(store.folder).activate("v3")
+        assert (watch.look(), rag.memory.version) == ("v3", "v3")
+        assert rag.rollback() == "v1"
+        Store(store.folder).activate("v3")
+        assert (watch.look(), rag.memory.version) == ("v3", "v3")
+        # What this pipeline alone serves is still left alone.
+        rag.swap("v2")
+        assert (watch.look(), rag.memory.version) == (None, "v2")
+
+
 def test_rolling_back_goes_to_the_version_that_was_current_before(store):
     rag = make(store)
     assert rag.rollback() == "v2"
