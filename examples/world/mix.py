@@ -229,16 +229,16 @@ def load_mix(data: Path) -> Mix:
     leaders = [item for item in (*snapshots, *titled) if item.is_name]
     foreign = _foreign(squad + qamr + open_domain, titled)
     sources = {
-        "squad": Source(0.16, squad, unknown=0.4, altered=0.45, names=topics),
-        "qamr": Source(0.06, qamr, unknown=0.3, altered=0.5, names=topics),
-        "lacking": Source(0.14, lacking),
-        "paragraphs": Source(0.12, answerable, unknown=0.12, altered=0.6, names=topics),
-        "open": Source(0.08, open_domain, unknown=0.3),
-        "snapshots": Source(0.10, snapshots, unknown=0.35),
-        "titled": Source(0.15, titled, unknown=0.4),
-        "leaders": Source(0.18, leaders, unknown=0.45),
-        "absent": Source(0.06, absent),
-        "foreign": Source(0.08, foreign),
+        "squad": Source(0.20, squad, unknown=0.4, altered=0.45, names=topics),
+        "qamr": Source(0.08, qamr, unknown=0.3, altered=0.5, names=topics),
+        "lacking": Source(0.15, lacking),
+        "paragraphs": Source(0.14, answerable, unknown=0.12, altered=0.6, names=topics),
+        "open": Source(0.12, open_domain, unknown=0.3),
+        "snapshots": Source(0.08, snapshots, unknown=0.35),
+        "titled": Source(0.13, titled, unknown=0.4),
+        "leaders": Source(0.15, leaders, unknown=0.45),
+        "absent": Source(0.05, absent),
+        "foreign": Source(0.07, foreign),
     }
     return Mix(sources, sorted(names))
 
