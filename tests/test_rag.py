@@ -398,11 +398,6 @@ def test_a_grounded_answer_without_any_word_is_the_abstaining_one(tmp_path, mode
     assert make(store, **settings).answer(QUESTIONS[0])[0].text == ""
 
 
-def test_a_grounded_answer_from_memory_alone_abstains(store):
-    (answer,) = make(store, k=0, grounded=True, abstain={"answer": "a"}).answer(QUESTIONS[0])
-    assert (answer.text, answer.abstains) == ("a", True)
-
-
 def test_closed_book_on_purpose_is_answered_by_the_generator(store):
     (answer,) = make(store, k=0, abstain={"answer": "a", "above": 1.0}).answer(QUESTIONS[0])
     assert answer.closed_book
