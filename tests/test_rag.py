@@ -340,7 +340,10 @@ def test_an_answer_says_how_probable_the_abstention_was(store, mode):
         assert answer.abstains == abstains
         row = json.loads(json.dumps(answer.to_dict()))
         assert row["abstains"] == abstains
-        assert row["abstention"] == {"text": "a", "log_prob": answer.abstention.log_prob}
+        log_p = answer.abstention.log_prob
+        log_mean = pytest.approx(log_p, abs=1e-6)
+        compared = {"mean": "arithmetic", "log_mean": log_mean, "above": above}
+        assert row["abstention"] == {"text": "a", "log_prob": log_p, **compared}
     (plain,) = make(store, **mode).answer(QUESTIONS[0])
     assert plain.abstention is None
     assert not plain.abstains
