@@ -6,14 +6,14 @@ Knows no code that makes or reads them. Each is frozen.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from math import exp, isnan, log, log1p, nan
+from math import exp, isfinite, isnan, log, log1p, nan
 from typing import Any, Literal
 
 from ragcore.passage import Citation, CitedSpan, Mark, Passage, Source, without_marks
 from ragcore.tiers import Tier, Usage, Vote
 from ragcore.timings import Timings
 
-__all__ = ["Answer", "Candidate", "Evidence", "Word"]
+__all__ = ["AbstentionTest", "Answer", "Candidate", "Evidence", "Word"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +129,26 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True)
+class AbstentionTest:
+    """What is compared to decide whether a question abstains, by `rag.abstain`.
+
+    Attributes:
+        mean: `rag.abstain.mean`: which mean of p(unknown|x,z) over the passages is compared.
+        log_mean: its natural logarithm; log p(unknown|x) where it is arithmetic.
+        above: `rag.abstain.above`, which exp(`log_mean`) must exceed.
+    """
+
+    mean: Literal["arithmetic", "geometric"]
+    log_mean: float
+    above: float
+
+    @property
+    def is_above(self) -> bool:
+        """Whether the question abstains by this comparison; it may also have no other answer."""
+        return exp(self.log_mean) > self.above
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """An answer with its probability and its evidence.
 
@@ -158,6 +178,8 @@ class Answer:
             ones of the n that were drawn. `Rag.without` needs them.
         abstention: with `rag.abstain`, the abstaining answer under the unconditioned prior; its
             `log_prob` is log p(unknown|x). None without `rag.abstain`.
+        abstention_test: what was compared to decide whether the question abstains; None where
+            `abstention` is.
         timings: how long each stage took; None for an answer that was not computed here. Answers
             that differ in nothing else are equal.
         marginalize: the formula of `log_prob`, as `rag.marginalize` or the request says; `without`
@@ -205,6 +227,7 @@ class Answer:
     token_ids: tuple[int, ...]
     candidates: tuple[Candidate, ...] = field(default=(), repr=False, compare=False)
     abstention: Candidate | None = field(default=None, repr=False, compare=False)
+    abstention_test: AbstentionTest | None = field(default=None, repr=False, compare=False)
     timings: Timings | None = field(default=None, repr=False, compare=False)
     marginalize: Literal["token", "sequence", "none"] | None = field(
         default=None, repr=False, compare=False
@@ -311,7 +334,9 @@ class Answer:
 
         Each evidence has its `source`, with what is known of it, and the `number` of its citation,
         too; `citations` lists them by number.
-        With `rag.abstain`, `abstention` holds the text and the log_prob of the abstaining answer.
+        With `rag.abstain`, `abstention` holds the text and the log_prob of the abstaining answer,
+        and `mean`, `log_mean` (null for minus infinity) and `above`, which decide whether it is the
+        answer.
         `timings`, `token_log_probs`, `votes`, `usage`, `marks` and `rewritten_question` are there
         where they are known, and with `rag.sample` the `samples`: the text and the log_prob of each
         draw.
@@ -319,6 +344,7 @@ class Answer:
         from dataclasses import asdict, replace
 
         row = asdict(replace(self, candidates=(), abstention=None))
+        test = row.pop("abstention_test")
         del row["candidates"], row["abstention"], row["numbers"], row["marginalize"]
         for name in ("votes", "usage", "rewritten_question"):
             if not row[name]:
@@ -329,6 +355,10 @@ class Answer:
             del row["timings"]
         if (unknown := self.abstention) is not None:
             row["abstention"] = {"text": unknown.text, "log_prob": unknown.log_prob}
+            if test is not None:
+                # JSON has no minus infinity.
+                log_mean = test["log_mean"] if isfinite(test["log_mean"]) else None
+                row["abstention"] |= test | {"log_mean": log_mean}
         if self.token_log_probs:
             row["token_log_probs"] = list(self.token_log_probs)
         if samples := self.samples:

@@ -11,7 +11,7 @@ from math import inf
 from operator import ge
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from ragcore.answer import Answer, Candidate, Evidence, Word
+from ragcore.answer import AbstentionTest, Answer, Candidate, Evidence, Word
 from ragcore.events import Correction, Token
 from ragcore.passage import (
     Citation,
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MISSING_ROW",
+    "AbstentionTest",
     "Answer",
     "Candidate",
     "Citation",

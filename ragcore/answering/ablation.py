@@ -33,7 +33,7 @@ from ragcore.decoding.dropping import DroppedAtFirst
 from ragcore.decoding.hypotheses import Hypothesis, Step
 from ragcore.errors import QuestionError, UnsupportedOperation
 from ragcore.marginalization import Marginal, geometric_log_prob
-from ragcore.types import Answer, Candidate
+from ragcore.types import AbstentionTest, Answer, Candidate
 
 __all__ = ["Without", "without"]
 
@@ -113,13 +113,14 @@ def without(
         key=lambda pair: pair[0].score(config.length_penalty, config.repetition_penalty),
         reverse=True,
     )
-    unknown = None
+    unknown = test = None
     if config.abstain is not None and answer.abstention is not None:
         unknown = _renormalized(answer.abstention, remaining, marginalize)
         log_mean = unknown.log_prob
         if config.abstain.mean == "geometric":
             log_mean = _geometric(answer.abstention, remaining, marginalize)
-        if math.exp(log_mean) > config.abstain.above:
+        test = AbstentionTest(config.abstain.mean, log_mean, config.abstain.above)
+        if test.is_above:
             ranked = [(unknown, answer.abstention)]
         elif answer.abstains:
             # It abstained with all passages, so no other answer was searched for.
@@ -130,7 +131,7 @@ def without(
         if unknown is not None and answer.abstention is not None:
             priors = _priors(answer.abstention, remaining)
             abstention = _over(remaining, priors, answer.abstention, unknown)
-            winner = replace(winner, abstention=abstention)
+            winner = replace(winner, abstention=abstention, abstention_test=test)
         winner = with_confidence(winner, config.confidence)
         winner = replace(winner, rewritten_question=answer.rewritten_question)
     same = hypotheses[0]

@@ -20,7 +20,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from math import exp
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -42,7 +41,7 @@ from ragcore.errors import ComponentError, UnsupportedOperation
 from ragcore.marginalization import geometric_log_prob, prior_of_answering, sequence_log_prob
 from ragcore.questions.matching import answer_key
 from ragcore.tiers import Meter
-from ragcore.types import Answer, Candidate, Correction, Evidence, Token
+from ragcore.types import AbstentionTest, Answer, Candidate, Correction, Evidence, Token
 
 if TYPE_CHECKING:
     from ragcore.answering.choose import QuestionAnswerer
@@ -107,12 +106,14 @@ class _Judged:
         retrieved: as it was found.
         conditioned: as it is read: with log p(z|x, z answers), or as found where it abstains.
         abstention: the abstaining answer, whose probability is p(unknown|x).
-        abstains: whether it is the question's answer.
+        test: what is compared to decide whether it is the question's answer.
+        abstains: whether it is.
     """
 
     retrieved: Retrieved
     conditioned: Retrieved
     abstention: Candidate
+    test: AbstentionTest
     abstains: bool
 
 
@@ -244,7 +245,8 @@ class AnswerabilityAnswerer:
         log_mean = log_p
         if self._abstain.mean == "geometric":
             log_mean = float(geometric_log_prob(log_prior, log_unknown))
-        abstains = not retrieved.passages or exp(log_mean) > self._abstain.above
+        test = AbstentionTest(self._abstain.mean, log_mean, self._abstain.above)
+        abstains = not retrieved.passages or test.is_above
         conditioned = retrieved
         if not abstains and not self._config.one_prompt:
             of_answering = prior_of_answering(log_prior, log_unknown).astype(np.float32)
@@ -261,7 +263,7 @@ class AnswerabilityAnswerer:
             text=self._abstain.answer,
             tokens=(self._abstain.answer,),
         )
-        return _Judged(retrieved, conditioned, abstention, abstains)
+        return _Judged(retrieved, conditioned, abstention, test, abstains)
 
     def _finished(self, judged: _Judged, answer: Answer, stopwatch: Stopwatch) -> Answer:
         """Return an answer that was read, with p(unknown|x) and its confidence by it.
@@ -276,7 +278,7 @@ class AnswerabilityAnswerer:
         if unanswered:
             abstaining = self._abstaining(judged, answer.memory, stopwatch)
             return replace(abstaining, votes=answer.votes, usage=answer.usage)
-        answer = replace(answer, abstention=judged.abstention)
+        answer = replace(answer, abstention=judged.abstention, abstention_test=judged.test)
         return with_confidence(answer, self._config.confidence)
 
     def _abstaining(self, judged: _Judged, version: str, stopwatch: Stopwatch) -> Answer:
@@ -306,6 +308,7 @@ class AnswerabilityAnswerer:
             token_ids=(),
             candidates=(candidate,) if scored else (),
             abstention=candidate,
+            abstention_test=judged.test,
             timings=stopwatch.timings(),
             marginalize=self._config.marginalize,
             abstains=True,

@@ -36,7 +36,7 @@ from ragcore.decoding.sequence import RagSequence, fast, per_passage, thorough
 from ragcore.decoding.token import RagToken
 from ragcore.errors import UnsupportedOperation
 from ragcore.tiers import Meter
-from ragcore.types import Answer, Correction, Passage, Token
+from ragcore.types import AbstentionTest, Answer, Correction, Passage, Token
 
 __all__ = ["Answerer"]
 
@@ -283,6 +283,10 @@ class Answerer:
             # There the end token alone may follow (rules.py).
             cut=lambda tokens: len(tokens) >= self.config.max_new_tokens,
         )
+        abstain = self.config.abstain
+        if abstain is not None and conditioned.abstention is not None:
+            test = AbstentionTest(abstain.mean, conditioned.log_mean, abstain.above)
+            answer = replace(answer, abstention_test=test)
         return with_confidence(answer, self.config.confidence)
 
     def _prefix_decoder(self, question: _OpenQuestion) -> Callable[[Sequence[int]], str]:

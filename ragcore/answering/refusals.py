@@ -1,8 +1,9 @@
-"""Refuse settings that a generator of a tier cannot follow, before anything is asked.
+"""Refuse settings that a generator cannot follow, before anything is asked.
 
-A setting that was ignored would be believed. One that asks for what the tier does anyway is none of
-these: so a pipeline can exchange its generator without a change of `rag`. Knows tiers and the
-section `rag`; knows nothing of how answers are computed.
+A setting that was ignored would be believed, and so would an answer that no setting can change. One
+that asks for what the generator's tier does anyway is none of these: so a pipeline can exchange its
+generator without a change of `rag`. Knows tiers, what generators say of themselves, and the section
+`rag`; knows nothing of how answers are computed.
 """
 
 from __future__ import annotations
@@ -12,8 +13,17 @@ from typing import Final
 
 from ragcore.answering.drawing import sampling_of
 from ragcore.config import RagConfig
-from ragcore.contracts import AnyGenerator, name_of, scores_texts, tier_of
+from ragcore.contracts import (
+    AnyGenerator,
+    gives_steps,
+    name_of,
+    needs_passages,
+    scores_texts,
+    tier_of,
+    unknown_answer,
+)
 from ragcore.errors import UnsupportedOperation
+from ragcore.questions.matching import answer_key
 from ragcore.tiers import Tier
 
 __all__ = ["refuse_impossible", "refuse_unscored"]
@@ -30,7 +40,7 @@ _WITHOUT_SEARCH: Final = (1, RagConfig.model_fields["beams"].default)
 
 
 def refuse_impossible(generator: AnyGenerator, config: RagConfig) -> None:
-    """Refuse the settings that the generator's tier leaves no way to follow.
+    """Refuse the settings that the generator, or its tier, leaves no way to follow.
 
     Args:
         generator: of any tier.
@@ -51,6 +61,8 @@ def refuse_impossible(generator: AnyGenerator, config: RagConfig) -> None:
             f"generator {name_of(generator)} gives {_GIVES[tier]} (tier {tier!r}): "
             f"{'; '.join(faults)}"
         )
+    if contradictions := list(_contradictions(generator, config)):
+        raise UnsupportedOperation(f"generator {name_of(generator)}: {'; '.join(contradictions)}")
 
 
 def refuse_unscored(generator: AnyGenerator, purpose: str) -> None:
@@ -70,6 +82,33 @@ def refuse_unscored(generator: AnyGenerator, purpose: str) -> None:
             f"{name_of(generator)} gives {_GIVES[tier]} (tier {tier!r}): choose a generator "
             "of tier steps or score"
         )
+
+
+def _contradictions(generator: AnyGenerator, config: RagConfig) -> Iterator[str]:
+    """Yield a clause for each setting that contradicts what a generator says of itself."""
+    unknown, abstain = unknown_answer(generator), config.abstain
+    if config.k == 0 and needs_passages(generator):
+        instead = "no answer" if unknown is None else repr(unknown)
+        yield (
+            f"rag.k is 0, and it answers from passages alone: every question would get {instead}; "
+            "set rag.k to 1 or more, or choose a generator that answers without passages"
+        )
+    if unknown is None or abstain is None or _is_same(generator, unknown, abstain.answer):
+        return
+    without = ", or generator.unknown to null" if config.abstains_by_scorer else ""
+    yield (
+        f"rag.abstain.answer is {abstain.answer!r}, and generator.unknown is {unknown!r}, which it "
+        "answers where a passage has no answer: that would count as an answer, and not as "
+        f"abstaining; set both to the same{without}"
+    )
+
+
+def _is_same(generator: AnyGenerator, one: str, other: str) -> bool:
+    """Return whether two answers are the same to a generator, such as one of another case."""
+    if gives_steps(generator):
+        first, second = generator.encode_answers([one, other])
+        return first == second
+    return answer_key(one) == answer_key(other)
 
 
 def _faults(tier: Tier, config: RagConfig) -> Iterator[str]:

@@ -37,7 +37,7 @@ from ragcore.marginalization import geometric_log_prob, prior_of_answering
 from ragcore.process.cancellation import interruptible
 from ragcore.questions.matching import answer_key
 from ragcore.tiers import Meter
-from ragcore.types import Answer, Candidate, Correction, Token
+from ragcore.types import AbstentionTest, Answer, Candidate, Correction, Token
 
 __all__ = ["ScoringAnswerer"]
 
@@ -50,7 +50,8 @@ class _OpenQuestion:
         prompted: the question with the prompt of each passage.
         log_prior: float64 [k], log p(z|x), conditioned on the passages that answer.
         abstention: the abstaining answer; None where no answer is the abstaining one.
-        abstains: whether it is the question's answer.
+        abstention_test: what is compared to decide whether it is the question's answer.
+        abstains: whether it is.
         proposed: for each passage the different texts that were written for it.
         draws: with `rag.sample`, the numbers of the draws that came out as a text.
         uncut: the texts that ended before the longest.
@@ -60,6 +61,7 @@ class _OpenQuestion:
     prompted: PromptedQuestion
     log_prior: FloatArray
     abstention: Candidate | None = None
+    abstention_test: AbstentionTest | None = None
     abstains: bool = False
     proposed: list[list[str]] = field(default_factory=list)
     draws: dict[str, tuple[int, ...]] = field(default_factory=dict)
@@ -227,6 +229,7 @@ class ScoringAnswerer:
             abstains=question.abstains,
             usage=question.prompted.usage,
         )
+        answer = replace(answer, abstention_test=question.abstention_test)
         return with_confidence(answer, self.config.confidence)
 
     def _condition(self, questions: Sequence[PromptedQuestion]) -> list[_OpenQuestion]:
@@ -243,7 +246,9 @@ class ScoringAnswerer:
             log_mean = _log_prob(question.abstention)
             if abstain.mean == "geometric":
                 log_mean = float(geometric_log_prob(question.log_prior, log_unknown))
-            if unanswerable or math.exp(log_mean) > abstain.above:
+            test = AbstentionTest(abstain.mean, log_mean, abstain.above)
+            question.abstention_test = test
+            if unanswerable or test.is_above:
                 question.abstains = True
             else:
                 question.log_prior = prior_of_answering(question.log_prior, log_unknown)  # [k]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ragcore.cli.arguments import OverridesArgument, PipelineArgument
-from ragcore.cli.asking import check_one_question, filter_notes_unlogged, questions_of
+from ragcore.cli.asking import Questions, check_one_question, filter_notes_unlogged
 from ragcore.cli.outputs import check_file
 from ragcore.views.output import print_json
 
@@ -58,7 +58,11 @@ def ask(
         typer.Option(metavar="FILE", help="Also write the answers to an HTML page of one file."),
     ] = None,
 ) -> None:
-    """Answer questions: print the answer, log p, and the numbered passages it is based on."""
+    """Answer questions: print the answer, log p, and the numbered passages it is based on.
+
+    A line of standard input that cannot be answered is named on standard error, and the others are
+    answered; the exit code is then 2.
+    """
     from ragcore.answering.conversation import history_from_json
     from ragcore.errors import ConfigError, QuestionError
     from ragcore.filters.expressions import where_from_json
@@ -79,6 +83,7 @@ def ask(
     turns = () if history is None else history_from_json(history)
     # A list of sources has no room for notes on the filter.
     printed = nullcontext() if sources and as_json else filter_notes_unlogged()
+    questions = Questions(question)
     answers: list[Answer] = []
     withouts: list[list[Without]] = []
     with printed, load(pipeline, *(overrides or ())) as rag:
@@ -88,22 +93,25 @@ def ask(
                 "that stands alone: add rag.rewrite.turns=4 behind the question, or leave --history"
                 " out"
             )
-        for text in questions_of(question):
-            (answer,) = rag.answer(text, where=allowed, history=turns)
-            left_out = rag.without(answer, without) if without else None
-            if html is not None:
-                answers.append(answer)
-                withouts.append(rag.without_each(answer) + ([left_out] if left_out else []))
-            if not sources:
-                _print_answer(answer, left_out, as_json=as_json)
-            elif as_json:
-                print_json([citation.to_dict() for citation in answer.citations])
-            else:
-                print_view(sources_view(answer), "")
+        for text in questions:
+            with questions.errors_printed():
+                (answer,) = rag.answer(text, where=allowed, history=turns)
+                left_out = rag.without(answer, without) if without else None
+                if html is not None:
+                    withouts.append(rag.without_each(answer) + ([left_out] if left_out else []))
+                    answers.append(answer)
+                if not sources:
+                    _print_answer(answer, left_out, as_json=as_json)
+                elif as_json:
+                    print_json([citation.to_dict() for citation in answer.citations])
+                else:
+                    print_view(sources_view(answer), "")
     if html is not None:
         write_page(answers, html, withouts)
         if not as_json:
             print_view(f"written to {html}", soft_wrap=True)
+    if questions.failed:
+        raise typer.Exit(QuestionError.exit_code)
 
 
 def _print_answer(answer: Answer, left_out: Without | None, *, as_json: bool) -> None:

@@ -7,14 +7,14 @@ which chatting.py does.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext, redirect_stdout, suppress
 from typing import Annotated
 
 import typer
 
 from ragcore.cli.arguments import OverridesArgument, PipelineArgument
-from ragcore.cli.asking import check_one_question, filter_notes_unlogged, questions_of
+from ragcore.cli.asking import Questions, check_one_question, filter_notes_unlogged
 from ragcore.cli.logs import is_quiet
 from ragcore.views.output import neutral, print_error, print_text, terminal_stream
 
@@ -70,8 +70,9 @@ def chat(
 
         if at_terminal:
             print_text("ask a question; :help lists commands, Ctrl-D ends")
-        failed = conversation.run(_typed(prompt) if at_terminal else _echoed(prompt))
-    if failed and not at_terminal:
+        lines = Questions("-")
+        failed = conversation.run(_typed(prompt) if at_terminal else _echoed(prompt, lines))
+    if (failed or lines.failed) and not at_terminal:
         raise typer.Exit(ConfigError.exit_code)
 
 
@@ -106,8 +107,8 @@ def _typed(prompt: Callable[[], str]) -> Iterator[str]:
             yield line
 
 
-def _echoed(prompt: Callable[[], str]) -> Iterator[str]:
-    """Yield the lines of standard input, and print them after the prompt: as if they were typed."""
-    for line in questions_of("-"):
+def _echoed(prompt: Callable[[], str], lines: Iterable[str]) -> Iterator[str]:
+    """Yield lines, and print each after the prompt: as if it were typed."""
+    for line in lines:
         print_text(f"{prompt()}{line}")
         yield line

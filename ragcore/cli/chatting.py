@@ -19,6 +19,7 @@ from rich.control import Control
 from rich.segment import ControlType
 from rich.text import Text
 
+from ragcore.answering.choose import answerer_for
 from ragcore.answering.conversation import Turn
 from ragcore.answering.request import AnswerSettings, checked_settings
 from ragcore.answering.searching import Where
@@ -281,7 +282,10 @@ class Chat:
                     f"{', '.join(_SETTINGS)}"
                 )
             settings = {**self._settings, name: _value_of(value)}
-            self._config = checked_settings(self._rag.config, settings).config
+            config = checked_settings(self._rag.config, settings).config
+            # What the generator cannot do is refused here, and not for each question to come.
+            answerer_for(self._generator, config)
+            self._config = config
             self._settings = {key: each for key, each in settings.items() if each is not None}
         settings = self._settings
         changed = [f"{key}={json.dumps(value)}" for key, value in settings.items()]

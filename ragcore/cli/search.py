@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Final, NamedTuple
 import typer
 
 from ragcore.cli.arguments import OverridesArgument, PipelineArgument, is_override
-from ragcore.cli.asking import check_one_question, filter_notes_unlogged, questions_of
+from ragcore.cli.asking import Questions, check_one_question, filter_notes_unlogged
 from ragcore.errors import ConfigError, QuestionError
 from ragcore.views.output import neutral, print_json, print_text, terminal_stream
 
@@ -67,7 +67,11 @@ def search(
         str | None, typer.Option(metavar="NAME", help="The run's name; else ragcore.")
     ] = None,
 ) -> None:
-    """Print the passages that are retrieved for each question, best first."""
+    """Print the passages that are retrieved for each question, best first.
+
+    A line of standard input that cannot be searched for is named on standard error, and the others
+    are; the exit code is then 2.
+    """
     from ragcore.answering.searching import search as run
     from ragcore.build import open_memory
     from ragcore.config import load_config
@@ -83,17 +87,25 @@ def search(
     allowed = None if where is None else where_from_json(where)
     several = questions is not None or question == "-"
     show = _json if as_json else _run(tag or "ragcore") if trec else _view(several)
-    batches = _batches(question, questions, format or "auto", limit, trec)
+    lines = Questions(question or "")
+    if questions is not None:
+        batches = _of_file(questions, format or "auto", limit, trec)
+    else:
+        # Each line is answered before the next one is read.
+        batches = ([_Question(str(lines.read), text)] for text in lines)
     printed = nullcontext() if as_json or trec else filter_notes_unlogged()
     with printed, open_memory(config) as memory:
         for batch in batches:
-            texts = [asked.text for asked in batch]
-            for asked, result in zip(
-                batch, run(memory, texts, config.rag, allowed, k=k), strict=True
-            ):
-                show(asked.id, result)
+            with lines.errors_printed():
+                texts = [asked.text for asked in batch]
+                for asked, result in zip(
+                    batch, run(memory, texts, config.rag, allowed, k=k), strict=True
+                ):
+                    show(asked.id, result)
             # Programs that ask through a pipe wait for the results of one line.
             terminal_stream().flush()
+    if lines.failed:
+        raise typer.Exit(QuestionError.exit_code)
 
 
 def _check_options(
@@ -129,17 +141,6 @@ def _check_options(
             raise ConfigError("--tag without --trec: only a TREC run has a tag")
         check_field("tag", tag)
         _check_shown("tag", tag)
-
-
-def _batches(
-    question: str | None, questions: Path | None, format_name: str, limit: int | None, trec: bool
-) -> Iterator[list[_Question]]:
-    """Return the questions in order, in batches; those of a file are read and checked first."""
-    if questions is not None:
-        return _of_file(questions, format_name, limit, trec)
-    lines = questions_of(question or "")
-    # Each line is answered before the next one is read.
-    return ([_Question(str(number), text)] for number, text in enumerate(lines, 1))
 
 
 def _of_file(

@@ -318,6 +318,15 @@ class RagConfig(ComponentConfig):
         return self
 
     @model_validator(mode="after")
+    def _grounded_answers_need_passages(self) -> Self:
+        if self.grounded and self.k == 0:
+            raise ValueError(
+                "k is 0, and grounded answers are words of passages: every answer would be empty, "
+                "or the one of abstain; set k to 1 or more, or leave grounded out"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _lengths_agree(self) -> Self:
         if self.min_new_tokens > self.max_new_tokens:
             raise ValueError(

@@ -20,6 +20,8 @@ from ragcore.contracts.generator import (
     TogetherReader,
     WordGenerator,
     end_tokens,
+    needs_passages,
+    unknown_answer,
     weights_dtype,
 )
 from ragcore.contracts.index import (
@@ -157,11 +159,13 @@ __all__ = [
     "gives_texts",
     "gives_tops",
     "name_of",
+    "needs_passages",
     "remember_name",
     "scores_texts",
     "steps_of",
     "supports",
     "tier_of",
+    "unknown_answer",
     "weights_dtype",
     "whole_text",
 ]

@@ -20,6 +20,8 @@ __all__ = [
     "TogetherReader",
     "WordGenerator",
     "end_tokens",
+    "needs_passages",
+    "unknown_answer",
     "weights_dtype",
 ]
 
@@ -191,6 +193,40 @@ class PassageReuser(Generator, Protocol):
 def end_tokens(generator: Generator) -> tuple[int, ...]:
     """Return all end tokens of a generator, `eos_token_id` first; that alone is the default."""
     return tuple(getattr(generator, "eos_token_ids", (generator.eos_token_id,)))
+
+
+def needs_passages(generator: object) -> bool:
+    """Return whether a generator answers from passages alone: its member `needs_passages`.
+
+    Without the member it answers a question alone, too, which is closed book.
+
+    Raises:
+        ComponentError: the member is neither true nor false.
+    """
+    needs = getattr(generator, "needs_passages", False)
+    if isinstance(needs, bool):
+        return needs
+    raise ComponentError(
+        f"{name_of(generator)}.needs_passages is {needs!r}: expected True, where it has no answer "
+        "to a question alone, or False"
+    )
+
+
+def unknown_answer(generator: object) -> str | None:
+    """Return what a generator itself answers where a passage has no answer: its member `unknown`.
+
+    It is the value of its setting `unknown`. None where it has no such answer, or does not say.
+
+    Raises:
+        ComponentError: the member is not text.
+    """
+    unknown = getattr(generator, "unknown", None)
+    if unknown is None or isinstance(unknown, str):
+        return unknown
+    raise ComponentError(
+        f"{name_of(generator)}.unknown is {unknown!r}: expected the answer that it gives where a "
+        "passage has none, as text, or None"
+    )
 
 
 def weights_dtype(generator: object) -> str | None:

@@ -44,11 +44,14 @@ class Conditioned:
             question abstains or no answer is the abstaining one.
         abstention: the abstaining answer as a hypothesis; None where no answer is the abstaining
             one.
+        log_mean: log of the mean of p(unknown|x,z) that is compared with the bound; 0 where no
+            answer is the abstaining one.
         abstains: whether the abstaining answer is the question's answer.
     """
 
     prior: QuestionPrior
     abstention: Hypothesis | None = None
+    log_mean: float = 0.0
     abstains: bool = False
 
 
@@ -92,8 +95,9 @@ def condition(
         if geometric:
             log_mean = float(geometric_log_prob(log_prior, log_unknown))
         if abstains or math.exp(log_mean) > above:
-            conditioned.append(Conditioned(prior, unknown, abstains=True))
+            conditioned.append(Conditioned(prior, unknown, log_mean, abstains=True))
         else:
             log_prior = prior_of_answering(log_prior, log_unknown)  # [k]
-            conditioned.append(Conditioned(QuestionPrior(prior.pairs, log_prior), unknown))
+            of_answering = QuestionPrior(prior.pairs, log_prior)
+            conditioned.append(Conditioned(of_answering, unknown, log_mean))
     return conditioned

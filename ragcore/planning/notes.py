@@ -12,12 +12,29 @@ from typing import TYPE_CHECKING
 from ragcore.planning.layout import DATABASE_KINDS, MOST_DIMENSIONS, IndexKind
 
 if TYPE_CHECKING:
-    from ragcore.planning.plan import Stage
+    from ragcore.planning.plan import Stage, Task
 
-__all__ = ["notes_on_database", "notes_on_memory"]
+__all__ = ["notes_of"]
 
 
-def notes_on_memory(stages: Sequence[Stage], ram: float, kind: IndexKind) -> Iterator[str]:
+def notes_of(task: Task, stages: Sequence[Stage]) -> tuple[str, ...]:
+    """Return what does not fit, and what the figures of some stages leave out.
+
+    Args:
+        task: what is planned.
+        stages: the stages that are shown; no note names another one.
+    """
+    notes: list[str] = []
+    if task.ram is not None:
+        notes += _notes_on_memory(stages, task.ram, task.kind)
+    if task.workers > 1 and task.kind in ("hnsw", "pgvector-hnsw", "milvus-hnsw"):
+        notes.append("a graph is searched in each shard: expect slower searches than these")
+    if task.kind in DATABASE_KINDS:
+        notes += _notes_on_database(stages, task.kind, task.dim)
+    return tuple(notes)
+
+
+def _notes_on_memory(stages: Sequence[Stage], ram: float, kind: IndexKind) -> Iterator[str]:
     """Say which stages need more memory than a machine has, and what helps."""
     has = f"and a machine has {ram / 1e9:,.1f} GB"
     above = {stage.name: stage.ram.value for stage in stages if stage.ram and stage.ram.value > ram}
@@ -42,7 +59,7 @@ def notes_on_memory(stages: Sequence[Stage], ram: float, kind: IndexKind) -> Ite
         yield f"search maps {above['search'] / 1e9:,.1f} GB, {has}: it would wait for the disk"
 
 
-def notes_on_database(stages: Sequence[Stage], kind: IndexKind, dim: int) -> Iterator[str]:
+def _notes_on_database(stages: Sequence[Stage], kind: IndexKind, dim: int) -> Iterator[str]:
     """Say what a database cannot have, and what nobody has measured in it."""
     engine = "Milvus" if kind.startswith("milvus") else "PostgreSQL"
     most = MOST_DIMENSIONS.get(kind)
@@ -53,4 +70,7 @@ def notes_on_database(stages: Sequence[Stage], kind: IndexKind, dim: int) -> Ite
         )
     unknown = [stage.name for stage in stages if stage.seconds is None]
     if unknown:
-        yield f"the time of {', '.join(unknown)} is not measured in {engine}"
+        *others, last = unknown
+        names = f"{', '.join(others)} and {last}" if others else last
+        verb = "are" if others else "is"
+        yield f"the time{'s' * bool(others)} of {names} {verb} not measured in {engine}"

@@ -18,7 +18,7 @@ from ragcore.planning.layout import (
     index_bytes,
     training_size,
 )
-from ragcore.planning.notes import notes_on_database, notes_on_memory
+from ragcore.planning.notes import notes_of
 from ragcore.planning.rates import Rate, Rates, Work
 
 __all__ = ["Figure", "Plan", "Stage", "StageName", "Task", "make_plan"]
@@ -136,7 +136,7 @@ class Plan:
         disk: of the finished memory, in bytes; with what is in a database.
         peak_disk: of all machines together while it is built, in bytes.
         cost: of the machines until it is finished; None without a price, and without `seconds`.
-        notes: what to mind, in sentences.
+        notes: what to mind of all stages, in sentences.
     """
 
     task: Task
@@ -183,7 +183,7 @@ def make_plan(task: Task, rates: Rates) -> Plan:
         disk=disk,
         peak_disk=disk + twice + planner.journal_bytes(task.passages),
         cost=machine_seconds / 3600 * task.price if is_timed and task.price is not None else None,
-        notes=tuple(planner.notes(stages)),
+        notes=notes_of(task, stages),
     )
 
 
@@ -238,18 +238,6 @@ class _Planner:
     def journal_bytes(self, passages: int) -> float:
         """Return the bytes of the vectors that a build has on disk until it is finished."""
         return 0.0 if self._task.kind == "bm25" else passages * self._task.dim * _FLOAT
-
-    def notes(self, stages: list[Stage]) -> list[str]:
-        """Return what does not fit, and what the figures leave out."""
-        task = self._task
-        notes: list[str] = []
-        if task.ram is not None:
-            notes += notes_on_memory(stages, task.ram, task.kind)
-        if task.workers > 1 and task.kind in ("hnsw", "pgvector-hnsw", "milvus-hnsw"):
-            notes.append("a graph is searched in each shard: expect slower searches than these")
-        if task.kind in DATABASE_KINDS:
-            notes += notes_on_database(stages, task.kind, task.dim)
-        return notes
 
     def _encode(self) -> Stage:
         seconds = self._encoding(self._share)

@@ -20,7 +20,7 @@ from ragcore.views.tables import figure_text
 
 if TYPE_CHECKING:
     from ragcore.answering.ablation import Without
-    from ragcore.types import Answer, Vote
+    from ragcore.types import Answer, Candidate, Vote
 
 __all__ = ["answer_view", "reply_view", "snippet", "sources_view", "without_view"]
 
@@ -126,17 +126,28 @@ def _reply(answer: Answer, *, text: bool = True) -> Text:
             style="yellow",
         )
     if answer.abstention is not None:
-        unknown = answer.abstention
-        given = "" if answer.abstains else "; the answer's p is given that a passage answers"
-        probability = math.exp(sum(unknown.token_log_probs))
-        head.append(
-            f"\n  p({unknown.text or 'abstaining'}) = {probability:.2f}{given}", style="dim"
-        )
+        head.append(f"\n  {_unknown(answer, answer.abstention)}", style="dim")
+        if not answer.abstains:
+            head.append("\n  the answer's p is given that a passage answers", style="dim")
     for note in answer.filter_notes:
         head.append(f"\n  {note}", style="yellow")
     if answer.closed_book:
         head.append(f"\n  {_no_passage(answer)}", style="yellow")
     return head
+
+
+def _unknown(answer: Answer, unknown: Candidate) -> str:
+    """Show p(unknown|x), what is compared with the bound above which it is the answer, and that."""
+    test = answer.abstention_test
+    p = math.exp(sum(unknown.token_log_probs))
+    shown = f"p({unknown.text or 'abstaining'}) = {p:.2f}"
+    if test is not None and test.mean == "geometric":
+        shown += f", by the geometric mean {math.exp(test.log_mean):.2f}"
+    if test is not None and answer.abstains and not test.is_above:
+        shown += "; there is no other answer"
+    elif test is not None:
+        shown += f"; abstains above {test.above:g}"
+    return shown
 
 
 def _basis(answer: Answer, *, titles: bool = False) -> Text:

@@ -9,6 +9,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from ragcore.planning.layout import DATABASE_KINDS
+from ragcore.planning.notes import notes_of
 from ragcore.views.tables import NONE, byte_size, counted, plain_table, time_text
 
 if TYPE_CHECKING:
@@ -19,6 +20,13 @@ __all__ = ["plan_view", "plans_view"]
 _MINUTE: Final = 60.0
 _HOUR: Final = 3600.0
 _UNTIMED: Final = "the time of the whole is not known"
+_COMPARED: Final = ("encode", "train", "build", "merge", "search")
+"""The stages that a comparison shows: `built in` and `memory` are of all but the last."""
+
+_LEGEND: Final = (
+    "memory: the most that a stage of building needs; search: the median of one question; mapped: "
+    "what a search reads, which should be in memory; at peak: the disk while it is built"
+)
 
 
 def plan_view(plan: Plan) -> RenderableType:
@@ -52,7 +60,7 @@ def plan_view(plan: Plan) -> RenderableType:
 
 
 def plans_view(plans: Sequence[Plan]) -> RenderableType:
-    """Show several plans, a row each."""
+    """Show several plans, a row each, what the columns are, and notes on what they show."""
     numbers = ("built in", "cost", "memory", "search", "mapped", "disk", "at peak")
     priced = any(plan.cost is not None for plan in plans)
     columns = [name for name in ("index", *numbers) if priced or name != "cost"]
@@ -72,8 +80,16 @@ def plans_view(plans: Sequence[Plan]) -> RenderableType:
             "at peak": byte_size(round(plan.peak_disk)),
         }
         table.add_row(*(cells[name] for name in columns))
-    notes = dict.fromkeys(f"{plan.task.kind}: {note}" for plan in plans for note in plan.notes)
-    return Group(table, *(Text(f"note: {note}", style="yellow") for note in notes))
+    notes = dict.fromkeys(
+        f"{plan.task.kind}: {note}"
+        for plan in plans
+        for note in notes_of(plan.task, [stage for stage in plan.stages if stage.name in _COMPARED])
+    )
+    return Group(
+        table,
+        Text(_LEGEND, style="dim"),
+        *(Text(f"note: {note}", style="yellow") for note in notes),
+    )
 
 
 def _heading(plan: Plan) -> str:

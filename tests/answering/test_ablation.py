@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -188,6 +189,11 @@ def test_the_geometric_mean_decides_as_it_would_without_the_passages(store, mode
             winner = rag.without(answer, left_out).winner
             decided.add(expected.abstains)
             assert (winner is not None and winner.abstains) == expected.abstains, (above, left_out)
+            test = expected.abstention_test
+            assert test.is_above == expected.abstains
+            if winner is not None:
+                log_mean = pytest.approx(test.log_mean, abs=1e-3)
+                assert winner.abstention_test == replace(test, log_mean=log_mean)
     assert decided == {True, False}
 
 

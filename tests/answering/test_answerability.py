@@ -113,7 +113,12 @@ def test_the_geometric_mean_counts_each_passage_by_its_prior(store):
     middle = sorted(means)[2] - 1e-4
     abstain = {"answer": "not there", "above": middle, "mean": "geometric"}
     rag = make(store, abstain={**abstain, "scorer": answerability()})
-    assert [answer.abstains for answer in rag.answer(QUESTIONS)] == [m > middle for m in means]
+    decided = rag.answer(QUESTIONS)
+    assert [answer.abstains for answer in decided] == [m > middle for m in means]
+    for answer, mean in zip(decided, means, strict=True):
+        test = answer.abstention_test
+        assert (test.mean, test.above) == ("geometric", middle)
+        assert math.exp(test.log_mean) == pytest.approx(mean, abs=1e-5)
 
 
 @pytest.mark.parametrize("tier", ["steps", "score"])

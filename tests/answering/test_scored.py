@@ -160,6 +160,8 @@ def test_the_geometric_mean_counts_each_passage_by_its_prior(store):
         (decided,) = pipeline(store, "score", 2, **SEQUENCE, abstain=rules).answer(QUESTION)
         assert decided.abstains == (above < mean)
         assert decided.abstention.log_prob == pytest.approx(abstention.log_prob)
+        assert decided.abstention_test.log_mean == pytest.approx(math.log(mean))
+        assert decided.abstention_test.above == above
 
 
 def test_the_closed_book_has_no_passage_and_the_generators_own_log_prob(store):

@@ -63,14 +63,23 @@ def test_p_unknown_is_in_the_json_and_on_the_terminal(abstaining, capsys):
     assert not row["abstains"]
     p = math.exp(row["abstention"]["log_prob"])
     shown = run(capsys, "ask", abstaining, "word4")
-    assert f"p(not here) = {p:.2f}; the answer's p is given that a passage answers" in shown
+    bound = "abstains above 0.97 the answer's p is given that a passage answers"
+    assert f"p(not here) = {p:.2f}; {bound}" in " ".join(shown.split())
+    geometric = run(capsys, "ask", abstaining, "word4", "rag.abstain.mean=geometric", "--json")
+    abstention = json.loads(geometric)["abstention"]
+    assert (abstention["mean"], abstention["above"]) == ("geometric", 0.97)
+    assert abstention["log_prob"] == row["abstention"]["log_prob"]
+    shown = run(capsys, "ask", abstaining, "word4", "rag.abstain.mean=geometric")
+    mean = math.exp(abstention["log_mean"])
+    assert mean < p
+    assert f"= {p:.2f}, by the geometric mean {mean:.2f}; {bound}" in " ".join(shown.split())
     above = "rag.abstain.above=0.01"
     row = json.loads(run(capsys, "ask", abstaining, "word4", above, "--json"))
     assert row["abstains"]
     assert (row["text"], row["log_prob"]) == ("not here", pytest.approx(math.log(p)))
     out = run(capsys, "ask", abstaining, "word4", above)
     assert "not here" in out
-    assert f"p(not here) = {p:.2f}\n" in out
+    assert f"p(not here) = {p:.2f}; abstains above 0.01\n" in out
 
 
 def test_what_is_left_out_and_verified_needs_no_more(abstaining, capsys):

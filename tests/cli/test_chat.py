@@ -218,6 +218,7 @@ def test_settings_hold_until_they_are_undone(store, capsys):
         (":set k", "needs NAME=VALUE"),
         (":set timeout=1", "needs NAME=VALUE"),
         (":set k=many", "k: expected"),
+        (":set cite=true", "cite needs marginalize: none"),
         ("\udc80", "half a surrogate pair"),
     ],
 )
@@ -227,6 +228,19 @@ def test_a_line_that_fails_says_why_and_the_chat_goes_on(store, capsys, line, re
     out, err = capsys.readouterr()
     assert reason in err
     assert "log p" in out
+
+
+def test_a_setting_that_the_generator_cannot_follow_is_not_set(store, capsys):
+    class FromPassages(TableGenerator):
+        needs_passages = True
+
+    with pipeline(store, "steps") as rag:
+        reader = with_generator(rag, FromPassages(tables().config))
+        assert Chat(reader).run([":set k=0", QUESTION, ":set"]) == 1
+    out, err = capsys.readouterr()
+    assert "rag.k is 0, and it answers from passages alone" in err
+    assert "rests on [" in out
+    assert "all settings are the pipeline's" in out
 
 
 @pytest.mark.parametrize("numbers", ["", "9", "0", "one", "²"])

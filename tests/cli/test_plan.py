@@ -36,10 +36,30 @@ def test_several_indexes_are_compared_in_a_row_each(capsys):
     arguments = ["--index", "flat", "--index", "bm25", "--index", "flat", "--encoder", "minilm"]
     assert main([*PLAN, *arguments]) == 0
     printed = capsys.readouterr().out
-    assert [line.split()[0] for line in printed.splitlines()] == ["index", "flat", "bm25"]
+    assert [line.split()[0] for line in printed.splitlines()[:3]] == ["index", "flat", "bm25"]
     assert main([*PLAN, "--index", "all", "--encoder", "minilm", "--json"]) == 0
     plans = json.loads(capsys.readouterr().out)["plans"]
     assert [plan["task"]["kind"] for plan in plans] == list(INDEX_KINDS)
+
+
+def test_a_comparison_says_what_its_columns_are_and_notes_only_these(capsys):
+    kinds = ("pgvector", "milvus", "flat")
+    arguments = [argument for kind in kinds for argument in ("--index", kind)]
+    options = ["--encoder", "minilm", "--ram", "0.1"]
+    assert main([*PLAN, *arguments, *options]) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    columns = printed[: printed.index(" pgvector ")]
+    for column in ("memory", "search", "mapped", "at peak"):
+        assert column in columns
+        assert re.search(rf"[B;] {column}: ", printed)
+    # Nobody has measured how long these take in a database, and no column is of opening or updates.
+    assert "milvus: the times of build and search are not measured in Milvus" in printed
+    assert not re.search(r"note: [^:]+: [^:]*\b(open|update)\b", printed)
+    assert "note: flat: encode, build need up to" in printed
+    # One plan shows all of its stages.
+    assert main([*PLAN, "--index", "pgvector", *options]) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "note: the times of open and update are not measured in PostgreSQL" in printed
 
 
 def test_what_does_not_fit_is_noted(capsys):

@@ -113,7 +113,11 @@ def test_a_reader_that_stops_ends_the_program_quietly(arguments: str) -> None:
         ("<.", b"", "standard input cannot be read (Is a directory)"),
         ("", b"fine\ncaf\xe9?\n", "standard input, line 2: not utf-8 (byte 0xE9 at 4)"),
         ("", b"x" * 5_000_000, "standard input, line 1: more than 100,000 characters"),
-        ("", "é".encode() * 100_001, "has 100,001 characters, expected at most 100,000"),
+        (
+            "",
+            "é".encode() * 100_001,
+            "standard input, line 1: the question has 100,001 characters, expected at most 100,000",
+        ),
     ],
     ids=["closed", "folder", "latin-1", "endless", "long"],
 )
@@ -136,6 +140,85 @@ def test_questions_from_a_bad_standard_input(
     out, err = capfd.readouterr()
     assert message in err
     assert ("fine" in out) == (b"fine" in stdin)
+
+
+FAULTY = {
+    "encoding": (b"caf\xe9", "not utf-8"),
+    "characters": (b"x" * 100_001, "the question has 100,001 characters"),
+    "bytes": (b"x" * 1_000_000, "more than 100,000 characters"),
+}
+
+
+@pytest.mark.parametrize("command", ["ask", "chat"])
+@pytest.mark.parametrize(("line", "message"), FAULTY.values(), ids=FAULTY)
+def test_a_faulty_line_is_named_and_the_others_are_answered(
+    command: str,
+    line: bytes,
+    message: str,
+    pipeline: Path,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(pipeline.parent)
+    lines = io.BytesIO(b"a lake\n\n" + line + b"\na river\n")
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(lines, encoding="utf-8"))
+    arguments = ["-", "--json"] if command == "ask" else []
+    assert main([command, "pipeline.yaml", *arguments]) == 2
+    out, err = capfd.readouterr()
+    assert message in err
+    if command == "ask":
+        assert err.startswith("standard input, line 3: ")
+        assert [json.loads(row)["question"] for row in out.splitlines()] == ["a lake", "a river"]
+    else:
+        assert out.count("log p = ") == 2
+
+
+def test_a_question_that_cannot_be_answered_as_asked_is_named(
+    pipeline: Path,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(pipeline.parent)
+    lines = io.BytesIO(b"a lake\na river\n")
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(lines, encoding="utf-8"))
+    # Of the two questions, the second alone is answered from this passage.
+    options = ["--json", "--without", "p4", "--html", "page.html"]
+    assert main(["ask", "pipeline.yaml", "-", *options]) == 2
+    out, err = capfd.readouterr()
+    assert err.startswith("standard input, line 1: no passage 'p4' to leave out")
+    (row,) = map(json.loads, out.splitlines())
+    assert row["question"] == "a river"
+    page = (pipeline.parent / "page.html").read_text()
+    assert "a river" in page
+    assert "a lake" not in page
+
+
+def test_a_faulty_line_is_named_and_the_others_are_searched(
+    pipeline: Path,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(pipeline.parent)
+    lines = io.BytesIO(b"caf\xe9\na river\n")
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(lines, encoding="utf-8"))
+    assert main(["search", "pipeline.yaml", "-", "--json", "-k", "1"]) == 2
+    out, err = capfd.readouterr()
+    assert err.startswith("standard input, line 1: not utf-8")
+    (row,) = map(json.loads, out.splitlines())
+    # Ids are the numbers of the questions, those that failed included.
+    assert (row["question_id"], row["question"]) == ("2", "a river")
+
+
+def test_a_question_in_the_command_line_that_fails_ends_it(
+    pipeline: Path,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(pipeline.parent)
+    assert main(["ask", "pipeline.yaml", "x" * 100_001]) == 2
+    out, err = capfd.readouterr()
+    assert not out
+    assert "standard input" not in err
 
 
 class _Folder(io.BufferedReader):

@@ -11,8 +11,10 @@ from ragcore_transformers.extractive import Extractive
 from safetensors.torch import load_file
 
 import ragcore
+from ragcore.answering.choose import answerer_for
 from ragcore.cli import main
 from ragcore.config import AbstainConfig, RagConfig, load_config
+from ragcore.errors import UnsupportedOperation
 from ragcore.evaluation.verification import verify_answer
 from ragcore.rag import Rag
 from ragcore.store.store import Store
@@ -97,9 +99,18 @@ def test_a_grounded_answer_is_a_span_without_abstaining(tmp_path, generator, mar
 
 
 def test_without_passages_the_answer_is_unknown(tmp_path, generator):
-    (answer,) = make_rag(tmp_path, generator).answer("river ?", k=0)
+    (answer,) = make_rag(tmp_path, generator).answer("river ?", where={"title": "lake"})
     assert answer.text == "unknown"
     assert answer.log_prob == pytest.approx(0.0, abs=2e-4)
+
+
+def test_it_cannot_answer_closed_book_or_abstain_by_another_word(tmp_path, generator):
+    rag = make_rag(tmp_path, generator)
+    with pytest.raises(UnsupportedOperation, match="every question would get 'unknown'"):
+        rag.answer("river ?", k=0)
+    other = AbstainConfig(answer="three")
+    with pytest.raises(UnsupportedOperation, match=r"is 'three', and generator\.unknown is"):
+        answerer_for(generator, RagConfig(abstain=other))
 
 
 @pytest.fixture

@@ -125,7 +125,7 @@ def test_what_nobody_measured_has_no_time_and_no_cost():
         assert plan.stage("build").seconds is None
         assert (plan.seconds, plan.cost) == (None, None)
         assert plan.notes == (
-            f"the time of build, open, search, update is not measured in {engine}",
+            f"the times of build, open, search and update are not measured in {engine}",
         )
         console = Console(file=io.StringIO(), width=200)
         console.print(plan_view(plan))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import re
 from dataclasses import replace
 
@@ -10,7 +11,7 @@ import pytest
 from rich.console import Console, RenderableType
 
 from ragcore.answering.ablation import Without
-from ragcore.types import Answer, Candidate, CitedSpan, Evidence, Passage
+from ragcore.types import AbstentionTest, Answer, Candidate, CitedSpan, Evidence, Passage
 from ragcore.views.answer import answer_view, sources_view, without_view
 from ragcore.views.console import print_view
 from ragcore.views.source import on_one_line, span_text
@@ -50,11 +51,38 @@ def test_evidence_is_shown_by_falling_prior():
 
 
 def test_the_probability_of_abstaining_is_shown():
-    assert "p(unknown) = 0.27; the answer's p is given that a passage answers" in shown(ANSWER)
+    given = "p(unknown) = 0.27\n  the answer's p is given that a passage answers\n"
+    assert given in re.sub(" +\n", "\n", shown(ANSWER))
     abstaining = shown(replace(ANSWER, abstains=True))
     assert "p(unknown) = 0.27" in abstaining
     assert "given that" not in abstaining
     assert "p(unknown)" not in shown(replace(ANSWER, abstention=None))
+
+
+def test_what_abstaining_is_compared_with_is_shown():
+    def line(test: AbstentionTest, **fields: object) -> str:
+        text = shown(replace(ANSWER, abstention_test=test, **fields))
+        return next(line.strip() for line in text.splitlines() if "p(unknown)" in line)
+
+    marginal = AbstentionTest("arithmetic", -1.3, 0.6)
+    assert line(marginal) == "p(unknown) = 0.27; abstains above 0.6"
+    geometric = AbstentionTest("geometric", -2.0, 0.075)
+    compared = "p(unknown) = 0.27, by the geometric mean 0.14; abstains above 0.075"
+    assert line(geometric, abstains=True) == compared
+    assert line(replace(geometric, log_mean=-math.inf)) == (
+        "p(unknown) = 0.27, by the geometric mean 0.00; abstains above 0.075"
+    )
+    # No passage was found, or none answers otherwise.
+    alone = line(marginal, abstains=True)
+    assert alone == "p(unknown) = 0.27; there is no other answer"
+
+
+def test_json_has_no_infinite_mean():
+    answer = replace(ANSWER, abstention_test=AbstentionTest("geometric", -math.inf, 0.5))
+    compared = {"mean": "geometric", "log_mean": None, "above": 0.5}
+    row = answer.to_dict()
+    assert row["abstention"] == {"text": "unknown", "log_prob": pytest.approx(-1.3), **compared}
+    assert "abstention_test" not in row
 
 
 def test_an_abstention_without_passages_is_no_answer_of_the_generator_alone():
@@ -107,7 +135,8 @@ def test_evidence_is_numbered_as_it_is_cited():
     assert sources.splitlines() == [
         "Who?",
         "  Nairobi   log p = -0.500 (p = 0.61), memory 2018",
-        "  p(unknown) = 0.27; the answer's p is given that a passage answers",
+        "  p(unknown) = 0.27",
+        "  the answer's p is given that a passage answers",
         "[1] 0.90 Second hit · b",
         "[2] 0.10 First hit · a",
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from collections.abc import Iterator
@@ -14,10 +15,12 @@ pytest.importorskip("playwright.sync_api")
 pytest.importorskip("axe_playwright_python", reason="it has the rules of accessibility")
 
 from playwright.sync_api import Browser, Page, expect
+from rich.console import Console
 
 from ragcore.answering.ablation import Without
 from ragcore.answering.marks import marks_in
-from ragcore.types import Answer, Candidate, Evidence, Passage, Usage, Vote
+from ragcore.types import AbstentionTest, Answer, Candidate, Evidence, Passage, Usage, Vote
+from ragcore.views.answer import answer_view
 from ragcore.views.page import write_page
 from tests.helpers.browser import (
     ENGINES,
@@ -219,17 +222,35 @@ def test_a_swap_is_shown_first_with_both_answers_and_a_link_to_their_comparison(
         assert broken_rules(page) == []
 
 
+def unknown_line(answer: Answer) -> str:
+    """Return what a terminal shows of p(unknown)."""
+    console = Console(width=200, file=io.StringIO())
+    console.print(answer_view(answer))
+    lines = console.file.getvalue().splitlines()
+    return next(line.strip() for line in lines if "p(unknown)" in line)
+
+
 def test_the_probability_of_abstaining_is_that_of_the_terminal(browser, tmp_path):
     unknown = Candidate((4,), (-1.2, -0.1), (1.0,), ((1.0,),), ((),), "unknown")
-    answers = [replace(NEW, abstention=unknown)]
+    test = AbstentionTest("geometric", -2.0, 0.6)
+    answers = [replace(NEW, abstention=unknown, abstention_test=test)]
     answers.append(replace(answers[0], question="None?", evidence=(), abstains=True))
+    marginal = AbstentionTest("arithmetic", -1.3, 0.075)
+    answers.append(replace(answers[1], question="Sure?", abstention_test=marginal))
     write_page(answers, tmp_path / "unknown.html")
     for page in watched(browser, (tmp_path / "unknown.html").as_uri()):
         page.goto("")
         facts = page.locator("#answer-facts")
-        expect(facts).to_contain_text("p(unknown) = 0.27; the answer's p is given that a passage")
+        expect(facts).to_contain_text(unknown_line(answers[0]))
+        expect(facts).to_contain_text("the answer's p is given that a passage answers")
+        assert "by the geometric mean 0.14; abstains above 0.6" in facts.inner_text()
         go(page, "", question="None?", version="2026")
         expect(page.locator("#answer-notes")).to_contain_text("No passage was found: the pipeline")
+        expect(facts).to_contain_text(unknown_line(answers[1]))
+        assert facts.inner_text().count("there is no other answer") == 1
+        go(page, "", question="Sure?", version="2026")
+        expect(facts).to_contain_text(unknown_line(answers[2]))
+        assert "abstains above 0.075" in facts.inner_text()
         assert "given that" not in facts.inner_text()
 
 

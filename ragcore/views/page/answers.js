@@ -24,15 +24,25 @@ export function factsOf(answer) {
   }
   if (answer.usage) facts.push(usageOf(answer.usage));
   if (answer.abstention) {
-    const { text, log_prob: value } = answer.abstention;
-    const given = answer.abstains ? "" : "; the answer's p is given that a passage answers";
-    facts.push(isolated(`p(${text || "abstaining"}) = ${rounded(Math.exp(value))}${given}`));
+    facts.push(isolated(unknownOf(answer)));
+    if (!answer.abstains) facts.push("the answer's p is given that a passage answers");
   }
   if (answer.timings) {
     const { search, read, decode, total } = answer.timings;
     facts.push(`${seconds(total)} (search ${seconds(search)}, read ${seconds(read)}, decode ${seconds(decode)})`);
   }
   return facts;
+}
+
+/** Say how probable the abstaining answer is, what is compared with the bound above which it is the answer, and that. */
+function unknownOf({ abstention, abstains }) {
+  const { text, log_prob: value, mean, log_mean: logMean, above } = abstention;
+  const compared = Math.exp(logMean ?? -Infinity);
+  let shown = `p(${text || "abstaining"}) = ${rounded(Math.exp(value))}`;
+  if (mean === "geometric") shown += `, by the geometric mean ${rounded(compared)}`;
+  // Pages that were written before answers had a bound do not name it.
+  if (above != null) shown += abstains && !(compared > above) ? "; there is no other answer" : `; abstains above ${above}`;
+  return shown;
 }
 
 /** Say what the generator's server counted; what it does not count is null. */

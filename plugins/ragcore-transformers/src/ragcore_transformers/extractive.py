@@ -59,6 +59,7 @@ class Extractive:
 
     Config: ClassVar[type[ExtractiveConfig]] = ExtractiveConfig
     capabilities: frozenset[str] = frozenset({"trainable", "words"})
+    needs_passages: ClassVar[bool] = True
 
     def __init__(self, config: ExtractiveConfig) -> None:
         self.config = config
@@ -108,6 +109,11 @@ class Extractive:
         if self.config.dtype == "int8":
             return "int8"
         return self.config.bitsandbytes or dtype_name(self.model.dtype)
+
+    @property
+    def unknown(self) -> str | None:
+        """Return what it answers where a passage has no answer; None where it answers always."""
+        return self.config.unknown
 
     def speed_report(self) -> list[str]:
         """Say which dtype and kernels it uses, and why, a line each."""
