@@ -227,7 +227,8 @@ BROKEN_WORDS = """() => {
       const range = document.createRange();
       range.setStart(texts.currentNode, word.index);
       range.setEnd(texts.currentNode, word.index + word[0].length);
-      if (new Set([...range.getClientRects()].map((line) => line.top)).size > 1) broken.push(word[0]);
+      const lines = new Set([...range.getClientRects()].map((part) => part.top));
+      if (lines.size > 1) broken.push(word[0]);
     }
   }
   return broken;
