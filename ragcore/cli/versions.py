@@ -15,9 +15,12 @@ from ragcore.cli.stores import cache_at, forget_states, retriever_at, store_at, 
 from ragcore.views.output import print_json, print_text
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ragcore.contracts import Fragments
     from ragcore.store.diff import Differences
     from ragcore.store.store import Store
+    from ragcore.types import Passage
 
 __all__ = ["COMMANDS"]
 
@@ -217,20 +220,24 @@ def forget(
 
     store, _ = store_at(location)
     cache = cache_at(location)
+    cached = Forgotten(0)
+    states: dict[str, int] = {}
+
+    def forget_copies(passages: Sequence[Passage]) -> None:
+        nonlocal cached, states
+        if cache is not None:
+            cached = forget_vectors(cache, passages)
+        states = forget_states(location, passages)
+
     with stage_bars() as progress:
         forgotten = store.forget(
             ids,
             everywhere=everywhere,
             version=version,
             retriever=retriever_at(location),
+            forget_copies=forget_copies,
             progress=progress,
         )
-    cached = Forgotten(0)
-    states: dict[str, int] = {}
-    if everywhere:
-        if cache is not None:
-            cached = forget_vectors(cache, forgotten.passages)
-        states = forget_states(location, forgotten.passages)
     if as_json:
         row = asdict(forgotten)
         row["passages"] = sorted({each.id for each in forgotten.passages})

@@ -12,7 +12,7 @@ forget.py rewrites them, opening.py opens them.
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -309,6 +309,7 @@ class Store(StoreReader):
         everywhere: bool = False,
         version: str | None = None,
         retriever: ComponentSpec[Retriever] | None = None,
+        forget_copies: Callable[[Sequence[Passage]], None] | None = None,
         progress: Progress | None = None,
     ) -> Forgotten:
         """Remove documents or passages from the current version, by a new one that is activated.
@@ -323,10 +324,15 @@ class Store(StoreReader):
             everywhere: rewrite the files of all versions.
             version: the new version's name, as for `build`.
             retriever: as for `update`.
+            forget_copies: called with the passages, where `everywhere`, before any file of a
+                version is rewritten: it removes what else was derived from them, such as vectors in
+                a cache. As long as it has not returned, the store knows the ids, so that a call
+                that was interrupted can be repeated.
             progress: as for `build`.
 
         Raises:
-            CorpusError: an id stands for nothing in any version.
+            CorpusError: an id stands for nothing in any version; so does a repeated call if the one
+                before was interrupted when all was done.
             EmptyCorpusError: no passage would be left in a version.
             UnsupportedOperation: the retriever cannot remove passages.
             StoreError: a version cannot be opened.
@@ -347,6 +353,8 @@ class Store(StoreReader):
         rewritten: list[str] = []
         in_use: list[str] = []
         if everywhere:
+            if forget_copies is not None:
+                forget_copies(targets.passages)
             rewritten, in_use = rewrite_all(
                 self._catalog, targets, retriever=retriever, report=report
             )

@@ -5,14 +5,14 @@ Knows which files of a version pointers stand for; knows nothing of archives.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from ragcore.contracts import PassageStore
 from ragcore.disk.remote import POINTER
+from ragcore.disk.temporary import temporary_folder
 from ragcore.errors import StoreCorruptError
 from ragcore.memory.passages import Passages, PassageWriter
 from ragcore.memory.remote import RemotePassages
@@ -29,6 +29,8 @@ from ragcore.store.manifest import MANIFEST, Manifest
 from ragcore.store.portable import portable
 
 __all__ = ["WholeVersion", "with_files", "with_pointers"]
+
+_TEMPORARY: Final = ".ragcore-export-"
 
 
 class WholeVersion(NamedTuple):
@@ -49,7 +51,8 @@ class WholeVersion(NamedTuple):
 def with_files(version: VersionFolder, folder: Path | None) -> Iterator[WholeVersion]:
     """Yield a version with a file for each pointer, which is removed when the block ends.
 
-    The files are those that a build without a passage store would have written.
+    The files are those that a build without a passage store would have written. What a killed
+    process has left of such files in the same folder is removed first.
 
     Args:
         version: that stays as it is.
@@ -64,10 +67,10 @@ def with_files(version: VersionFolder, folder: Path | None) -> Iterator[WholeVer
         paths = {name: version.path / name for name in version.manifest.files}
         yield WholeVersion(version.manifest, text, paths)
         return
-    with tempfile.TemporaryDirectory(prefix=".ragcore-export-", dir=folder) as temporary:
+    with temporary_folder(folder, _TEMPORARY) as temporary:
         paths, records = {}, {}
         written = {
-            f"{path.name}/{POINTER}": _write_file(version, path, Path(temporary))
+            f"{path.name}/{POINTER}": _write_file(version, path, temporary)
             for path in passage_files(version.path)
             if path.is_dir()
         }

@@ -3,30 +3,22 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-COMPILER = shutil.which("cc")
+from tests.helpers.killer import KILLER_MARKS, compiled_killer
 
-pytestmark = [
-    pytest.mark.skipif(COMPILER is None, reason="no C compiler to make the killer with"),
-    pytest.mark.skipif(sys.platform != "linux", reason="LD_PRELOAD and /proc are Linux's"),
-]
+ROOT = Path(__file__).parents[2]
+
+pytestmark = KILLER_MARKS
 
 
 @pytest.fixture(scope="module")
 def killer(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Compile the library that counts a process's calls and kills it."""
-    library = tmp_path_factory.mktemp("killer") / "killer.so"
-    source = ROOT / "tests" / "helpers" / "killer.c"
-    assert COMPILER is not None
-    subprocess.run([COMPILER, "-O1", "-shared", "-fPIC", source, "-o", library, "-ldl"], check=True)
-    return library
+    return compiled_killer(tmp_path_factory.mktemp("killer"))
 
 
 @pytest.mark.parametrize(

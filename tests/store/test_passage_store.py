@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import signal
 import sqlite3
+import subprocess
+import sys
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -36,6 +40,7 @@ from tests.helpers.shard_project import BM25, answers, build_shards, write_corpu
 from tests.helpers.sqlite_passages import SqlitePassages, sqlite_passages, tables
 from tests.helpers.word_encoder import dense_part
 
+ROOT = Path(__file__).parents[2]
 PLUGIN = """\
 from ragcore.hookspecs import hookimpl
 
@@ -210,6 +215,46 @@ def test_an_exported_version_has_its_passages(
     stream = io.BytesIO()
     again.export(stream, "two")
     assert stream.getvalue() == (tmp_path / "store.tar").read_bytes()
+
+
+KILLED = """
+import os
+import signal
+import sys
+from pathlib import Path
+from ragcore.store.store import Store
+from tests.helpers.sqlite_passages import sqlite_passages
+
+folder = Path(sys.argv[1])
+Store(folder / "store", passages=sqlite_passages(folder / "passages.sqlite")).export(
+    folder / "out" / "killed.tar", progress=lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+)
+"""
+
+
+def test_what_a_killed_export_has_left_is_removed_by_the_next(store: Store, tmp_path: Path) -> None:
+    store.build("one", PASSAGES, dense_part())
+    out = tmp_path / "out"
+    out.mkdir()
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED, tmp_path],
+        check=False,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])},
+        timeout=120,
+    )
+    assert done.returncode == -signal.SIGKILL
+    (leftover,) = out.glob(".ragcore-export-*")
+    assert (leftover / "passages.arrow").stat().st_size
+
+    def export_another(*_: object) -> None:
+        # A folder in which an export works is no leftover.
+        assert not leftover.exists()
+        store.export(out / "other.tar")
+
+    store.export(out / "killed.tar", progress=export_another)
+    assert sorted(os.listdir(out)) == ["killed.tar", "other.tar"]
+    assert (out / "killed.tar").read_bytes() == (out / "other.tar").read_bytes()
 
 
 def _members(path: Path) -> dict[str, bytes]:

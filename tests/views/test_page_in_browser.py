@@ -230,6 +230,68 @@ def unknown_line(answer: Answer) -> str:
     return next(line.strip() for line in lines if "p(unknown)" in line)
 
 
+BROKEN_WORDS = """() => {
+  const broken = [];
+  const texts = document.createTreeWalker(document.getElementById("swap"), NodeFilter.SHOW_TEXT);
+  while (texts.nextNode()) {
+    for (const word of texts.currentNode.data.matchAll(/[^\\s-]+/g)) {
+      const range = document.createRange();
+      range.setStart(texts.currentNode, word.index);
+      range.setEnd(texts.currentNode, word.index + word[0].length);
+      const lines = new Set([...range.getClientRects()].map((part) => part.top));
+      if (lines.size > 1) broken.push(word[0]);
+    }
+  }
+  return broken;
+}"""
+"""List the words of the swap that stand on more than one line."""
+
+
+@pytest.mark.parametrize("width", [1280, 700, 400, 320])
+def test_a_swap_is_a_table_of_whole_words_at_any_width(browser, tmp_path, width):
+    question = "Who is the chancellor of Germany, and the prime minister of the United Kingdom?"
+    answers = [replace(NEW, question=question), replace(OLD, question=question)]
+    write_page(answers, tmp_path / "swap.html", changed=[(0, 1)])
+    window = {"width": width, "height": 800}
+    for page in watched(browser, (tmp_path / "swap.html").as_uri(), viewport=window):
+        page.goto("")
+        assert page.evaluate(BROKEN_WORDS) == []
+        assert overflow(page) == 0
+        table = page.locator("#swap-table")
+        assert table.evaluate("part => part.scrollWidth - part.clientWidth") == 0
+        # As a table, also for those who hear it, where the window is so narrow that it is a grid.
+        rows = table.get_by_role("table").get_by_role("row")
+        assert [
+            [
+                rows.nth(row).get_by_role(role).count()
+                for role in ("columnheader", "rowheader", "cell")
+            ]
+            for row in range(rows.count())
+        ] == [[3, 0, 0], [0, 1, 2]]
+        assert broken_rules(page) == []
+
+
+@pytest.mark.parametrize(("width", "cut"), [(1280, False), (400, True)])
+def test_a_list_that_is_cut_says_that_it_scrolls(browser, tmp_path, width, cut):
+    questions = [f"Who is the prime minister of country {number}?" for number in range(8)]
+    answers = [replace(each, question=name) for name in questions for each in (NEW, OLD)]
+    write_page(answers, tmp_path / "list.html")
+    window = {"width": width, "height": 800}
+    for page in watched(browser, (tmp_path / "list.html").as_uri(), viewport=window):
+        page.goto("")
+        hint = page.get_by_text("Scroll the list to see all answers.")
+        expect(hint).to_be_visible(visible=cut)
+        contents = page.locator("#contents-list")
+        hidden = contents.evaluate("part => part.scrollHeight - part.clientHeight")
+        assert (hidden > 0) == cut
+        assert broken_rules(page) == []
+        # A lower window cuts it, too, and a higher one shows it whole.
+        page.set_viewport_size({"width": width, "height": 300})
+        expect(hint).to_be_visible()
+        page.set_viewport_size({"width": 1280, "height": 2000})
+        expect(hint).to_be_hidden()
+
+
 def test_the_probability_of_abstaining_is_that_of_the_terminal(browser, tmp_path):
     unknown = Candidate((4,), (-1.2, -0.1), (1.0,), ((1.0,),), ((),), "unknown")
     test = AbstentionTest("geometric", -2.0, 0.6)

@@ -313,6 +313,8 @@ def test_pickled_weights_are_converted(
     weights = save_pickled(folder, shards=shards)
     with pytest.raises(GeneratorError, match=f"`ragcore models convert {folder}`"):
         made(folder)
+    # As a killed conversion leaves it.
+    (folder / ".converting-01234567").mkdir()
     assert main(["models", "convert", str(folder)]) == 0
     assert f"{len(weights)} weights, equal" in " ".join(capsys.readouterr().out.split())
     assert torch.equal(scored(made(folder)), scored(made(model)))

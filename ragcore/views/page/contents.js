@@ -54,6 +54,13 @@ export function showContents() {
     return element("li", {}, isolated(question), links);
   });
   find("contents-list").replaceChildren(...items);
+  new ResizeObserver(hintAtScrolling).observe(find("contents-list"));
+}
+
+/** Say under the list that it scrolls, where it is longer than its box: a browser may show no bar. */
+function hintAtScrolling() {
+  const list = find("contents-list");
+  find("contents-scroll").hidden = list.scrollHeight <= list.clientHeight;
 }
 
 /** Link to comparisons of the first version that answered a question with each other one. */

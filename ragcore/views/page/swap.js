@@ -15,13 +15,14 @@ export function showSwap() {
   find("swap-heading").replaceChildren("The memory was swapped: ", isolated(before), " → ", isolated(after));
   find("swap-summary").textContent = `${changed.length} of ${count} questions have another answer now.`;
   const names = ["question", `memory ${before}`, `memory ${after}`];
-  const head = names.map((name) => element("th", { scope: "col" }, isolated(name)));
+  const head = names.map((name) => element("th", { scope: "col", role: "columnheader" }, isolated(name)));
   const rows = changed.map((places) => rowOf(...places.map((place) => answers[place])));
+  // A narrow window shows the rows as grids, which some browsers take for no rows: hence the roles.
   const table = element(
     "table",
-    { class: "versions changes" },
-    element("thead", {}, element("tr", {}, ...head)),
-    element("tbody", {}, ...rows),
+    { class: "versions changes", role: "table" },
+    element("thead", { role: "rowgroup" }, element("tr", { role: "row" }, ...head)),
+    element("tbody", { role: "rowgroup" }, ...rows),
   );
   find("swap-table").replaceChildren(...(rows.length ? [table] : []));
   find("swap").hidden = false;
@@ -30,7 +31,8 @@ export function showSwap() {
 function rowOf(one, other) {
   const fields = { question: one.question, a: one.memory, b: other.memory };
   const link = element("a", { href: `#/compare?${new URLSearchParams(fields)}` }, isolated(one.question));
-  return element("tr", {}, element("th", { scope: "row" }, link), ...[one, other].map(answerCell));
+  const heading = element("th", { scope: "row", role: "rowheader" }, link);
+  return element("tr", { role: "row" }, heading, ...[one, other].map(answerCell));
 }
 
 function answerCell(answer) {
@@ -42,7 +44,7 @@ function answerCell(answer) {
     const share = best.posterior == null ? "" : `, posterior ${rounded(best.posterior)}`;
     lines.push(element("div", { class: "soft" }, isolated(best.passage.title || best.passage.id), share));
   }
-  return element("td", {}, element("strong", {}, isolated(answer.text || "(an empty answer)")), ...lines);
+  return element("td", { role: "cell" }, element("strong", {}, isolated(answer.text || "(an empty answer)")), ...lines);
 }
 
 const mostProbable = (evidence) =>

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import tempfile
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +19,7 @@ from huggingface_hub import save_torch_state_dict
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from ragcore.disk.temporary import temporary_folder
 from ragcore.errors import GeneratorError
 
 __all__ = ["Converted", "convert"]
@@ -72,8 +71,7 @@ def convert(folder: Path) -> Converted:
         weights.update(_read(file))
     try:
         # In the same folder, so that a finished file is put in place by one renaming.
-        staging = Path(tempfile.mkdtemp(prefix=".converting-", dir=folder))
-        try:
+        with temporary_folder(folder, ".converting-") as staging:
             # A copy: names of shared weights are removed from it.
             save_torch_state_dict(dict(weights), staging, max_shard_size=_SHARD)
             _compare(weights, staging)
@@ -81,8 +79,6 @@ def convert(folder: Path) -> Converted:
             written = sorted(staging.iterdir(), key=lambda path: path.suffix == ".json")
             for path in written:
                 os.replace(path, folder / path.name)
-        finally:
-            shutil.rmtree(staging, ignore_errors=True)
     except (OSError, SafetensorError) as fault:
         raise GeneratorError(f"{folder} cannot be written to: {fault}") from fault
     return Converted([file.name for file in files], [path.name for path in written], len(weights))
