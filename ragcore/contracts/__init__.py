@@ -25,6 +25,7 @@ from ragcore.contracts.generator import (
 from ragcore.contracts.index import (
     EmptySpawner,
     FilteringIndex,
+    GraphIndex,
     Index,
     JoiningIndex,
     RemoteData,
@@ -105,6 +106,7 @@ __all__ = [
     "Finished",
     "Fragments",
     "Generator",
+    "GraphIndex",
     "Index",
     "IndexTrainer",
     "Job",

@@ -51,19 +51,24 @@ class Searcher:
         # To look through the layers of FAISS's index takes as long as a fast search.
         self._enough = enough(index)
 
-    def best(self, values: Vectors, k: int, numbers: Rows | None) -> tuple[Vectors, Rows]:
+    def best(
+        self, values: Vectors, k: int, numbers: Rows | None, width: int | None = None
+    ) -> tuple[Vectors, Rows]:
         """Return scores and rows [B, k], by falling score, ties by row.
 
         Args:
             values: queries, float32 [B, d].
             k: not more than there are vectors to find.
             numbers: ascending, FAISS's numbers of the vectors to search among; None for all.
+            width: candidates that a graph considers among all vectors; None for those that it is
+                set to.
         """
         options: dict[str, Any] = {}
         if numbers is None:
-            params = None if k <= self._enough else wide(self.index, k)
+            deeper = k > self._enough
+            params = wide(self.index, k, width) if deeper or width is not None else None
             if params is not None:
-                if has_graph(self.index) and graph_is_slower(k, len(self.rows)):
+                if deeper and has_graph(self.index) and graph_is_slower(k, len(self.rows)):
                     return self._compared(values, k, None)
                 options["params"] = params
             scores, rows = self._fetch(values, k, options)
