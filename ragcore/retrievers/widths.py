@@ -28,8 +28,8 @@ measures it again.
 """
 
 
-def narrowed(visible: Sequence[int], stored: Sequence[int], width: int) -> list[int]:
-    """Return how many candidates to consider in each of several segments, from 1 to `width`.
+def narrowed(visible: Sequence[int], stored: Sequence[int], width: int, k: int) -> list[int]:
+    """Return how many candidates to consider in each of several segments, from k to `width`.
 
     That depends on numbers of rows alone, so that a version always answers alike. One that has more
     than half of all visible rows is searched with the whole width, as one graph would be.
@@ -38,13 +38,19 @@ def narrowed(visible: Sequence[int], stored: Sequence[int], width: int) -> list[
         visible: of each segment, rows that were not removed.
         stored: of each segment, all rows, removed ones as well: its search considers them, too.
         width: of a search of one graph.
+        k: hits per query.
+
+    Returns:
+        Nothing, if together that would save less than to search a segment a second time costs: of
+        two or three segments of about equal size, or if k is near the width.
     """
     total = sum(visible)
     widths = []
     for left, rows in zip(visible, stored, strict=True):
         share = (left / total) ** _POWER * rows / left if left else 1.0
-        widths.append(width if 2 * left > total else min(width, ceil(width * share)))
-    return widths
+        narrow = min(width, max(k, ceil(width * share)))
+        widths.append(width if 2 * left > total else narrow)
+    return widths if sum(widths) + width < len(widths) * width else []
 
 
 def crowded(

@@ -36,7 +36,7 @@ _SHORT: Final = 128
 
 
 class Searcher:
-    """Search one index; immutable, so that threads can share it.
+    """Search one index, which does not change, so that threads can share it.
 
     Attributes:
         index: FAISS's, trained, with rows as its ids.
@@ -50,6 +50,8 @@ class Searcher:
         self.exact = exact
         # To look through the layers of FAISS's index takes as long as a fast search.
         self._enough = enough(index)
+        # The width and k of the latest search of another width than the graph's, and parameters.
+        self._narrow: tuple[int, int, Any] | None = None
 
     def best(
         self, values: Vectors, k: int, numbers: Rows | None, width: int | None = None
@@ -66,7 +68,10 @@ class Searcher:
         options: dict[str, Any] = {}
         if numbers is None:
             deeper = k > self._enough
-            params = wide(self.index, k, width) if deeper or width is not None else None
+            if width is not None:
+                params = self._narrowed(k, width)
+            else:
+                params = wide(self.index, k) if deeper else None
             if params is not None:
                 if deeper and has_graph(self.index) and graph_is_slower(k, len(self.rows)):
                     return self._compared(values, k, None)
@@ -96,6 +101,13 @@ class Searcher:
         if short.any():
             scores[short], rows[short] = self._compared(values[short], k, numbers)
         return scores, rows
+
+    def _narrowed(self, k: int, width: int) -> Any | None:
+        """Return the parameters of a search with a width, which are mostly those of the last."""
+        latest = self._narrow
+        if latest is None or latest[:2] != (k, width):
+            latest = self._narrow = (k, width, wide(self.index, k, width))
+        return latest[2]
 
     def _compared(self, values: Vectors, k: int, numbers: Rows | None) -> tuple[Vectors, Rows]:
         scores, rows = compare_all(self.index, values, k, self.rows, numbers)
