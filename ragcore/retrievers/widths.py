@@ -22,9 +22,9 @@ _POWER: Final = 0.3
 """A segment with the share p of the rows is searched with the share p ** _POWER of the width.
 
 Measured: 4 to 16 equal segments of 50,000 vectors find what one graph does with p ** 0.4 of its
-width 64, and with more of a smaller width; 0.3 leaves room for that. By its share alone (p ** 1) a segment finds
-less, since a narrow search ends before it has come near the best rows. `benchmarks/segments.py`
-measures it again.
+width 64, and with more of a smaller width; 0.3 leaves room for that. By its share alone (p ** 1) a
+segment finds less, since a narrow search ends before it has come near the best rows.
+`benchmarks/segments.py` measures it again.
 """
 
 
