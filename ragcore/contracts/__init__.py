@@ -27,6 +27,7 @@ from ragcore.contracts.generator import (
 from ragcore.contracts.index import (
     EmptySpawner,
     FilteringIndex,
+    GraphIndex,
     Index,
     JoiningIndex,
     RemoteData,
@@ -107,6 +108,7 @@ __all__ = [
     "Finished",
     "Fragments",
     "Generator",
+    "GraphIndex",
     "Index",
     "IndexTrainer",
     "Job",

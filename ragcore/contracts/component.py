@@ -36,6 +36,7 @@ Capability = Literal[
     "uncased",
     "vectors",
     "where",
+    "width",
     "words",
 ]
 """The capabilities that ragcore knows; `Component` says what each means."""
@@ -81,6 +82,8 @@ class Component(Protocol):
     - `vectors`: an index that returns its vectors (VectorSource);
     - `where`: an index or retriever that can evaluate some filters itself, in place of a list of
       rows (FilteringIndex, FilteringRetriever);
+    - `width`: an index that can be told for each search how many candidates to consider
+      (GraphIndex);
     - `words`: a generator whose answers can be restricted to a passage's words (WordGenerator).
     """
 

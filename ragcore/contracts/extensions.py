@@ -10,6 +10,7 @@ from ragcore.contracts.generator import PassageReuser, TogetherReader, WordGener
 from ragcore.contracts.index import (
     EmptySpawner,
     FilteringIndex,
+    GraphIndex,
     JoiningIndex,
     RemoteData,
     VectorSource,
@@ -40,6 +41,7 @@ EXTENSIONS: Final[dict[type[Any], Capability]] = {
     EmptySpawner: "spawn_empty",
     FilteringIndex: "where",
     FilteringRetriever: "where",
+    GraphIndex: "width",
     IndexTrainer: "index_training",
     JoiningIndex: "join",
     MergingRetriever: "merge",

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = [
     "EmptySpawner",
     "FilteringIndex",
+    "GraphIndex",
     "Index",
     "JoiningIndex",
     "RemoteData",
@@ -122,6 +123,32 @@ class FilteringIndex(Index, Protocol):
 
         Returns:
             Hits [B, k], as of `search` with the rows that match as `allowed`.
+        """
+        ...
+
+
+class GraphIndex(Index, Protocol):
+    """An index with the capability `width`: a search considers so many candidates, as of a graph.
+
+    Of several, each is searched less widely than one index of all rows would be.
+    """
+
+    @property
+    def width(self) -> int:
+        """How many candidates `search` considers for a few hits, by the settings."""
+        ...
+
+    def search_width(self, queries: Vectors, k: int, width: int) -> Hits:
+        """Find the k rows of highest inner product among so many candidates.
+
+        Args:
+            queries: float32 [B, d].
+            k: hits per query.
+            width: candidates to consider, at least 1; k if that is more.
+
+        Returns:
+            Hits [B, k], as many of them as of `search`, which this equals at the index's own
+            `width`. Searches in other threads are not affected.
         """
         ...
 

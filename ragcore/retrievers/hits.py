@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = [
     "among",
     "best_hits",
+    "best_positions",
     "checked_hits",
     "rows_are_valid",
     "search_allowed",
@@ -53,7 +54,7 @@ def best_hits(rows: Rows, scores: Scores, k: int) -> Hits:
     Returns:
         [B, k], padded with missing hits where n is less than k.
     """
-    order = np.lexsort((rows, -scores), axis=1)[:, :k]  # [B, min(k, n)]
+    order = best_positions(rows, scores, k)  # [B, min(k, n)]
     hits = Hits(np.take_along_axis(rows, order, axis=1), np.take_along_axis(scores, order, axis=1))
     width = order.shape[1]
     if width == k:
@@ -61,6 +62,17 @@ def best_hits(rows: Rows, scores: Scores, k: int) -> Hits:
     padded = Hits.empty(len(rows), k)
     padded.rows[:, :width], padded.scores[:, :width] = hits.rows, hits.scores
     return padded
+
+
+def best_positions(rows: Rows, scores: Scores, k: int) -> npt.NDArray[np.intp]:
+    """Return where the k best of each question's candidates are, [B, min(k, n)], best first.
+
+    Args:
+        rows: int64 [B, n]; the lower row is the better one of those with equal scores.
+        scores: float32 [B, n].
+        k: how many.
+    """
+    return np.lexsort((rows, -scores), axis=1)[:, :k]
 
 
 def rows_are_valid(rows: Rows, size: int) -> bool:

@@ -15,7 +15,7 @@ from typing import Final, TypeVar
 from ragcore.process.cpus import usable_cpus
 from ragcore.process.fork import call_in_child, new_lock
 
-__all__ = ["map_segments"]
+__all__ = ["map_segments", "processors"]
 
 S = TypeVar("S")
 R = TypeVar("R")
@@ -47,6 +47,14 @@ class _Threads:
 
 
 _THREADS: Final = _Threads()
+
+
+def processors() -> int:
+    """Return how many processors search segments, as counted when the process began.
+
+    To count them again takes as long as a quick search.
+    """
+    return _THREADS.count + 1
 
 
 def map_segments(search: Callable[[S], R], segments: Sequence[S], *, threads: bool) -> list[R]:

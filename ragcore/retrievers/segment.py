@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from ragcore.contracts import FilteringIndex, Index, VectorSource, supports
+from ragcore.contracts import FilteringIndex, GraphIndex, Index, VectorSource, supports
 from ragcore.disk.arrays import load_rows, save_array
 from ragcore.disk.links import share, share_tree
 from ragcore.disk.loading import reading
@@ -93,7 +93,12 @@ class Segment:
         return self.index.metadata(rows - self.shift)
 
     def search(
-        self, queries: Vectors, k: int, allowed: Rows | None, where: Filter | None = None
+        self,
+        queries: Vectors,
+        k: int,
+        allowed: Rows | None,
+        where: Filter | None = None,
+        width: int | None = None,
     ) -> Hits:
         """Find the k best visible rows of queries [B, d], [B, k], as the index ranks them.
 
@@ -102,6 +107,8 @@ class Segment:
             k: hits per query.
             allowed: the only rows to search; None for all.
             where: a filter of which `allowed` are the rows; None for any other rows.
+            width: candidates to consider in all rows, of a `GraphIndex`; None for as many as its
+                settings say.
         """
         if allowed is not None:
             visible = allowed[self.shows(allowed)]
@@ -113,9 +120,9 @@ class Segment:
                     return self._search_where(index, queries, k, where, visible)
             return self._shifted(self.index.search(queries, k, allowed=visible - self.shift))
         if not len(self.hidden):
-            return self._shifted(self.index.search(queries, k))
+            return self._ranked(queries, k, width)
         return search_deeper(
-            lambda remaining, depth: self._shifted(self.index.search(queries[remaining], depth)),
+            lambda remaining, depth: self._ranked(queries[remaining], depth, width),
             lambda rows: (rows != MISSING_ROW) & ~among(rows, self.hidden),
             len(queries),
             k,
@@ -124,6 +131,12 @@ class Segment:
             available=len(self),
             exact="exact" in self.index.capabilities,
         )
+
+    def _ranked(self, queries: Vectors, k: int, width: int | None) -> Hits:
+        """Return the k best rows of queries [B, d], removed ones among them."""
+        if width is not None and supports(self.index, GraphIndex):
+            return self._shifted(self.index.search_width(queries, k, width))
+        return self._shifted(self.index.search(queries, k))
 
     def _search_where(
         self, index: FilteringIndex, queries: Vectors, k: int, where: Filter, visible: Rows

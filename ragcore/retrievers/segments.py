@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from ragcore.contracts import EmptySpawner, Index, ScratchUser, supports
+from ragcore.contracts import EmptySpawner, GraphIndex, Index, ScratchUser, supports
 from ragcore.errors import ComponentError, UnsupportedOperation
-from ragcore.process.cpus import usable_cpus
 from ragcore.process.fork import new_lock
 from ragcore.registry.components import ComponentSpec
 from ragcore.retrievers.combining import Combiner, add_to, changeable, mostly_hidden, tiers
-from ragcore.retrievers.hits import best_hits
-from ragcore.retrievers.parallel import map_segments
+from ragcore.retrievers.hits import best_hits, best_positions
+from ragcore.retrievers.parallel import map_segments, processors
 from ragcore.retrievers.segment import NO_ROWS, Segment, folder_of
-from ragcore.types import Hits
+from ragcore.retrievers.widths import crowded, narrowed
+from ragcore.types import MISSING_ROW, Hits
 
 if TYPE_CHECKING:
     from ragcore.filters.expressions import Filter
@@ -171,6 +171,9 @@ class Segments:
     ) -> Hits:
         """Find the k rows of highest score for each of queries [B, d], ties by row.
 
+        Several graphs are searched less widely than one, see `widths.py`; under a filter each as
+        widely as its settings say.
+
         Args:
             queries: float32 [B, d].
             k: hits per query.
@@ -185,13 +188,17 @@ class Segments:
             return Hits.empty(len(queries), k)
         if allowed is not None:
             allowed = np.unique(np.asarray(allowed, np.int64))
+        if len(segments) == 1:
+            return segments[0].search(queries, k, allowed, where)
+        if allowed is None:
+            widths, width = _widths(segments, k)
+            if widths:
+                return _search_graphs(segments, queries, k, widths, width)
         results = map_segments(
             lambda segment: segment.search(queries, k, allowed, where),
             segments,
             threads=_idle_threads(segments[0].index, len(queries)),
         )
-        if len(results) == 1:
-            return results[0]
         return best_hits(
             np.concatenate([hits.rows for hits in results], axis=1),  # [B, segments * k]
             np.concatenate([hits.scores for hits in results], axis=1),
@@ -293,7 +300,49 @@ class Segments:
             return self._segments
 
 
+def _widths(segments: Sequence[Segment], k: int) -> tuple[list[int], int]:
+    """Return how widely to search each of several graphs, and how widely one would be searched.
+
+    No widths, if all are searched with the index's own one.
+    """
+    graph = segments[0].index
+    if not supports(graph, GraphIndex):
+        return [], 0
+    stored = [len(segment.rows) for segment in segments]
+    return narrowed([*map(len, segments)], stored, graph.width, k), graph.width
+
+
+def _search_graphs(
+    segments: Sequence[Segment], queries: Vectors, k: int, widths: Sequence[int], width: int
+) -> Hits:
+    """Find the k best rows of queries [B, d] in graphs; see `widths.py`."""
+    threads = _idle_threads(segments[0].index, len(queries))
+    results = map_segments(
+        lambda number: segments[number].search(queries, k, None, width=widths[number]),
+        range(len(segments)),
+        threads=threads,
+    )
+    rows = np.concatenate([hits.rows for hits in results], axis=1)  # [B, segments * k]
+    scores = np.concatenate([hits.scores for hits in results], axis=1)
+    order = best_positions(rows, scores, k)  # [B, k]
+    exists = np.take_along_axis(rows, order, axis=1) != MISSING_ROW
+    wider = crowded(np.where(exists, order // k, -1), widths, width)  # [B, segments]
+    numbers = np.flatnonzero(wider.any(axis=0)).tolist()
+    if not numbers:
+        return best_hits(rows, scores, k)
+    results = map_segments(
+        lambda number: segments[number].search(queries[wider[:, number]], k, None),
+        numbers,
+        threads=threads,
+    )
+    for number, hits in zip(numbers, results, strict=True):
+        columns = slice(number * k, (number + 1) * k)
+        rows[wider[:, number], columns] = hits.rows
+        scores[wider[:, number], columns] = hits.scores
+    return best_hits(rows, scores, k)
+
+
 def _idle_threads(index: Index, queries: int) -> bool:
     """Return whether an index leaves processors idle that can search other segments meanwhile."""
     # Libraries divide several queries among threads of their own.
-    return queries < usable_cpus() and getattr(index, "searches_in_one_thread", False)
+    return queries < processors() and getattr(index, "searches_in_one_thread", False)

@@ -21,6 +21,7 @@ from ragcore.testing.sequences import SequenceLaws
 from ragcore.testing.sizes import SizeLaws
 from ragcore.testing.states import StateLaws
 from ragcore.testing.storing import StoreLaws
+from ragcore.testing.widening import WidthLaws
 from ragcore.types import MISSING_ROW, Hits
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ class IndexSuite(
     CacheLaws,
     MoveLaws,
     SequenceLaws,
+    WidthLaws,
     MannerLaws,
 ):
     """Test a component against `ragcore.contracts.Index`.

@@ -42,6 +42,7 @@ from tests.testing import (
     mutants_search,
     mutants_tokenizer,
     mutants_training,
+    mutants_widths,
 )
 from tests.testing.mutants_answerability import Answering
 from tests.testing.mutants_corpus import Counted
@@ -50,6 +51,7 @@ from tests.testing.mutants_generator import Table
 from tests.testing.mutants_passages import Shelf
 from tests.testing.mutants_retriever import Shared
 from tests.testing.mutants_scorer import Common
+from tests.testing.mutants_widths import Told
 
 
 class Retrievers(RetrieverSuite):
@@ -74,6 +76,7 @@ class Generators(GeneratorSuite):
 
 RIGHT: Final = [
     (IndexSuite, Exact),
+    (IndexSuite, Told),
     (Retrievers, Shared),
     (RetrieverSuite, dense_part(dim=512)),
     (Encoders, WordEncoder),
@@ -128,6 +131,7 @@ WRONG: Final = [
         (Retrievers, mutants_folders, Shared),
         (PassagesSuite, mutants_passages, Shelf),
         (IndexSuite, mutants_search, Exact),
+        (IndexSuite, mutants_widths, Told),
         (Retrievers, mutants_search, Shared),
     )
     for mutant in mutants(module, right)

@@ -20,7 +20,7 @@ def table() -> list[dict[str, str]]:
 
 @pytest.mark.parametrize("row", table(), ids=lambda row: row["factory"])
 def test_the_table_of_kinds_is_true(row: dict[str, str]) -> None:
-    columns = ("add", "remove", "filter", "exact", "mmap", "vectors", "join")
+    columns = ("add", "remove", "filter", "exact", "mmap", "vectors", "join", "width")
     for factory in row["factory"].replace("`", "").split(" or "):
         index = Faiss(FaissConfig(factory=factory), dim=32)
         able = {name for name in columns if row[name] == "yes"} | {"spawn_empty"}

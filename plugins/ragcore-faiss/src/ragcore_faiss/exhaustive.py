@@ -22,7 +22,15 @@ if TYPE_CHECKING:
 
     from ragcore.types import Rows, Vectors
 
-__all__ = ["compare_all", "enough", "graph_is_slower", "has_graph", "wide", "wider_probes"]
+__all__ = [
+    "compare_all",
+    "enough",
+    "graph_is_slower",
+    "graph_width",
+    "has_graph",
+    "wide",
+    "wider_probes",
+]
 
 # FAISS's stubs lack many of its names and keywords.
 faiss: Any = typed_faiss
@@ -43,36 +51,50 @@ def graph_is_slower(depth: int, count: int) -> bool:
 
 def enough(index: Any) -> float:
     """Return the largest k up to which `wide` gives None; it may be less, but no more."""
-    graphs: list[Any] = [each for each in layers(index) if isinstance(each, faiss.IndexHNSW)]
     if any(isinstance(layer, faiss.IndexRefine) for layer in layers(index)):
         return 0
+    return graph_width(index)
+
+
+def graph_width(index: Any) -> float:
+    """Return how many candidates a search of the index's graph considers; inf without a graph."""
+    graphs: list[Any] = [each for each in layers(index) if isinstance(each, faiss.IndexHNSW)]
     return min((graph.hnsw.efSearch for graph in graphs), default=inf)
 
 
-def wide(index: Any, k: int) -> Any | None:
+def wide(index: Any, k: int, width: int | None = None) -> Any | None:
     """Return parameters with which a graph finds k vectors; None if it does without.
 
     Everything else stays as it was set.
+
+    Args:
+        index: FAISS's index.
+        k: hits of a search.
+        width: candidates that a graph considers, k if that is more; None for those that it is set
+            to, k if that is more.
     """
-    return _wide(faiss.downcast_index(index), k)
+    return _wide(faiss.downcast_index(index), k, width)
 
 
-def _wide(layer: Any, k: int) -> Any | None:
+def _wide(layer: Any, k: int, width: int | None = None) -> Any | None:
     if isinstance(layer, faiss.IndexIDMap):
-        return _wide(faiss.downcast_index(layer.index), k)
+        return _wide(faiss.downcast_index(layer.index), k, width)
     if isinstance(layer, faiss.IndexPreTransform):
-        inner = _wide(faiss.downcast_index(layer.index), k)
+        inner = _wide(faiss.downcast_index(layer.index), k, width)
         return None if inner is None else faiss.SearchParametersPreTransform(index_params=inner)
     if isinstance(layer, faiss.IndexRefine):
         # More than all would only need memory.
         factor = min(layer.k_factor, max(1.0, layer.ntotal / k))
-        inner = _wide(faiss.downcast_index(layer.base_index), int(k * factor))
+        inner = _wide(faiss.downcast_index(layer.base_index), int(k * factor), width)
         if inner is None and factor == layer.k_factor:
             return None
         return faiss.IndexRefineSearchParameters(k_factor=factor, base_index_params=inner)
-    if isinstance(layer, faiss.IndexHNSW) and layer.hnsw.efSearch < k:
+    if isinstance(layer, faiss.IndexHNSW):
+        candidates = max(k, layer.hnsw.efSearch if width is None else width)
+        if candidates == layer.hnsw.efSearch:
+            return None
         return faiss.SearchParametersHNSW(
-            efSearch=k,
+            efSearch=candidates,
             check_relative_distance=layer.hnsw.check_relative_distance,
             bounded_queue=layer.hnsw.search_bounded_queue,
         )

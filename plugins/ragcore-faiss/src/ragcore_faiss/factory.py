@@ -104,6 +104,8 @@ def abilities(index: Any) -> frozenset[str]:
     # Graphs and refinements filter by `exhaustive.py`; others rank all their vectors anyway.
     if takes_selector(core_) or isinstance(core_, faiss.IndexHNSW | faiss.IndexRefine):
         names.add("filter")
+    if any(isinstance(layer, faiss.IndexHNSW) for layer in layers(index)):
+        names.add("width")
     transformed = any(isinstance(layer, faiss.IndexPreTransform) for layer in layers(index))
     if isinstance(core_, faiss.IndexFlat) and not transformed:
         names.add("exact")

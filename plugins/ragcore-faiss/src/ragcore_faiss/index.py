@@ -22,6 +22,7 @@ from ragcore.process.fork import call_in_child, new_rlock
 from ragcore.scaling import common_scale, need_no_scale, scales
 from ragcore.types import Hits
 from ragcore_faiss.config import FaissConfig
+from ragcore_faiss.exhaustive import graph_width
 from ragcore_faiss.factory import abilities, completed, layers, make, trains, tune
 from ragcore_faiss.file import check, read_file
 from ragcore_faiss.inputs import checked_vectors, refuse_overflow, refuse_repeated, refuse_taken
@@ -126,6 +127,29 @@ class Faiss:
             UnsupportedOperation: `allowed` was given and this factory cannot filter.
             ConfigError: there are too few vectors to train the index.
         """
+        return self._search(queries, k, allowed, None)
+
+    @property
+    def width(self) -> int:
+        """The graph's efSearch (capability `width`).
+
+        Raises:
+            UnsupportedOperation: an index of this factory has no graph.
+        """
+        self._require("width")
+        return int(graph_width(self._index))
+
+    def search_width(self, queries: Vectors, k: int, width: int) -> Hits:
+        """Search with another efSearch than the index has; see `GraphIndex`.
+
+        Raises:
+            ComponentError: k is less than 1, or shapes do not fit.
+            UnsupportedOperation: an index of this factory has no graph.
+        """
+        self._require("width")
+        return self._search(queries, k, None, width)
+
+    def _search(self, queries: Vectors, k: int, allowed: Rows | None, width: int | None) -> Hits:
         if k < 1:
             raise ComponentError(f"{self._name} was asked for {k} hits: ask for 1 or more")
         values = checked_vectors(self._name, queries, self._dim)
@@ -139,10 +163,12 @@ class Faiss:
         if not count or not len(values):
             return Hits.empty(len(values), k)
         if need_no_scale(values) and self._scale in (None, 1):
-            scores, rows = self._searches().best(values, count, numbers)  # [B, count] each
+            # [B, count] each
+            scores, rows = self._searches().best(values, count, numbers, width)
         else:
             factors = scales(values)  # [B]
-            scores, rows = self._searches().best(values * factors[:, None], count, numbers)
+            scaled = values * factors[:, None]
+            scores, rows = self._searches().best(scaled, count, numbers, width)
             scores = scores / (factors * np.float32(self._scale or 1))[:, None]
         if count == k:
             return Hits(rows, scores)

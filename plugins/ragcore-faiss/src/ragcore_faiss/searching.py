@@ -36,7 +36,7 @@ _SHORT: Final = 128
 
 
 class Searcher:
-    """Search one index; immutable, so that threads can share it.
+    """Search one index, which does not change, so that threads can share it.
 
     Attributes:
         index: FAISS's, trained, with rows as its ids.
@@ -50,20 +50,30 @@ class Searcher:
         self.exact = exact
         # To look through the layers of FAISS's index takes as long as a fast search.
         self._enough = enough(index)
+        # The width and k of the latest search of another width than the graph's, and parameters.
+        self._narrow: tuple[int, int, Any] | None = None
 
-    def best(self, values: Vectors, k: int, numbers: Rows | None) -> tuple[Vectors, Rows]:
+    def best(
+        self, values: Vectors, k: int, numbers: Rows | None, width: int | None = None
+    ) -> tuple[Vectors, Rows]:
         """Return scores and rows [B, k], by falling score, ties by row.
 
         Args:
             values: queries, float32 [B, d].
             k: not more than there are vectors to find.
             numbers: ascending, FAISS's numbers of the vectors to search among; None for all.
+            width: candidates that a graph considers among all vectors; None for those that it is
+                set to.
         """
         options: dict[str, Any] = {}
         if numbers is None:
-            params = None if k <= self._enough else wide(self.index, k)
+            deeper = k > self._enough
+            if width is not None:
+                params = self._narrowed(k, width)
+            else:
+                params = wide(self.index, k) if deeper else None
             if params is not None:
-                if has_graph(self.index) and graph_is_slower(k, len(self.rows)):
+                if deeper and has_graph(self.index) and graph_is_slower(k, len(self.rows)):
                     return self._compared(values, k, None)
                 options["params"] = params
             scores, rows = self._fetch(values, k, options)
@@ -91,6 +101,13 @@ class Searcher:
         if short.any():
             scores[short], rows[short] = self._compared(values[short], k, numbers)
         return scores, rows
+
+    def _narrowed(self, k: int, width: int) -> Any | None:
+        """Return the parameters of a search with a width, which are mostly those of the last."""
+        latest = self._narrow
+        if latest is None or latest[:2] != (k, width):
+            latest = self._narrow = (k, width, wide(self.index, k, width))
+        return latest[2]
 
     def _compared(self, values: Vectors, k: int, numbers: Rows | None) -> tuple[Vectors, Rows]:
         scores, rows = compare_all(self.index, values, k, self.rows, numbers)

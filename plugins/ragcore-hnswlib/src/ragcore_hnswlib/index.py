@@ -62,7 +62,7 @@ class Hnswlib:
 
     Config: ClassVar[type[HnswlibConfig]] = HnswlibConfig
     searches_in_one_thread: ClassVar[bool] = True
-    capabilities: frozenset[str] = frozenset({"add", "filter", "remove"})
+    capabilities: frozenset[str] = frozenset({"add", "filter", "remove", "width"})
 
     def __init__(self, config: HnswlibConfig, *, dim: int) -> None:
         graph = hnswlib.Index(space=config.space, dim=dim)
@@ -87,7 +87,9 @@ class Hnswlib:
         self._size = int((rows != MISSING_ROW).sum())
         self._last = int(rows.max(initial=-1))
         self._lock = new_lock()
-        graph.set_ef(config.ef_search)
+        # hnswlib considers as many candidates as hits are asked for, or so many if that is more.
+        # Each search asks for its own width, since a setting would be that of other threads, too.
+        graph.set_ef(1)
         graph.set_num_threads(config.threads or usable_cpus())
         # For cosines hnswlib stores vectors scaled to length 1, not those that were added.
         if config.space == "ip":
@@ -164,6 +166,22 @@ class Hnswlib:
         Raises:
             ComponentError: k is less than 1, or shapes do not fit.
         """
+        return self._search(queries, k, allowed, self.width)
+
+    @property
+    def width(self) -> int:
+        """The setting `ef_search`."""
+        return self._config.ef_search
+
+    def search_width(self, queries: Vectors, k: int, width: int) -> Hits:
+        """Search with another `ef_search`; see `GraphIndex`.
+
+        Raises:
+            ComponentError: k is less than 1, or shapes do not fit.
+        """
+        return self._search(queries, k, None, width)
+
+    def _search(self, queries: Vectors, k: int, allowed: Rows | None, width: int) -> Hits:
         if k < 1:
             raise ComponentError(f"index 'hnswlib' was asked for {k} hits: ask for 1 or more")
         values = self._checked(queries)
@@ -189,8 +207,9 @@ class Hnswlib:
             places, scores = self._compared(values, count, among)
         else:
             try:
-                labels, distances = self._graph.knn_query(values, count, **options)
-                places, scores = labels.view(np.int64), 1 - distances  # [B, count] each
+                depth = min(max(count, width), findable)
+                labels, distances = self._graph.knn_query(values, depth, **options)
+                places, scores = labels[:, :count].view(np.int64), 1 - distances[:, :count]
             except RuntimeError:
                 # The graph does not reach so many from its entry point.
                 every = np.flatnonzero(all_rows != MISSING_ROW) if among is None else among
