@@ -30,7 +30,7 @@ def test_a_correct_component_passes_every_law(capsys):
     assert {verdict["outcome"] for verdict in found.values()} == {"passed", "skipped"}
     skipped = {verdict["reason"] for verdict in found.values() if verdict["outcome"] == "skipped"}
     declared = {f"it declares {name!r}" for name in ("add", "filter", "remove")}
-    lacking = {f"it does not declare {name!r}" for name in ("remote", "where")}
+    lacking = {f"it does not declare {name!r}" for name in ("remote", "where", "width")}
     assert skipped == declared | lacking
 
 
