@@ -24,11 +24,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
+import numpy as np
+
 import ragcore
 from ragcore.config.training import QuestionsConfig
 from ragcore.errors import VersionExistsError
 from ragcore.evaluation.choosing import make_metrics
 from ragcore.evaluation.running import evaluate
+from ragcore.evaluation.runs import read_run
 from ragcore.questions import read_questions, spread_over
 from ragcore.training import DevScores, TrainingStep, train
 
@@ -110,7 +113,12 @@ TRAININGS: Final = {
     ),
     "learned": (),
     # Fewer steps: one takes three times as long.
-    "both": ("train.generator=trained", "train.learning_rate=5.0e-5", "train.steps=60"),
+    "both": (
+        "train.generator=trained",
+        "train.learning_rate=5.0e-5",
+        "train.steps=30",
+        "train.micro_batch=4",
+    ),
     "reader": ("train.generator=trained", "train.question_encoder=frozen"),
 }
 
@@ -129,6 +137,11 @@ class Result:
 
     def __getitem__(self, metric: str) -> float:
         return self.figures[metric][0]
+
+    def scores(self, metric: str) -> np.ndarray:
+        """Return the numbers of each question, as `ragcore.evaluation.resampling` adds them up."""
+        predictions = read_run(self.folder).predictions
+        return np.array([prediction.scores[metric] for prediction in predictions])
 
 
 def pipeline(setting: str) -> Path:
@@ -159,7 +172,13 @@ def built(setting: str, *, sparse: bool, version: str | None = None) -> None:
 
 
 def trained(
-    setting: str, name: str, model: Model, *more: str, sparse: bool = False, suffix: str = ""
+    setting: str,
+    name: str,
+    model: Model,
+    *more: str,
+    sparse: bool = False,
+    suffix: str = "",
+    seed: int = 0,
 ) -> Path:
     """Train a system, or continue a training that was stopped; return the training's folder.
 
@@ -170,14 +189,17 @@ def trained(
         more: further overrides.
         sparse: use BM25 instead of vectors.
         suffix: replaces `name` in the folder's name, to distinguish trainings with other `more`.
+        seed: of the order of questions, and of dropout.
     """
     changes = [
         *overrides(setting, sparse=sparse),
         *TRAININGS[name],
         f"rag.marginalize={model}",
+        f"train.seed={seed}",
         *more,
     ]
     folder_name = f"{setting}-{suffix or name}" + ("" if name == "closed" else f"-{model}")
+    folder_name += f"-seed{seed}" if seed else ""
     folder = WORK / "trained" / folder_name
     if not (folder / "training.json").exists():
         built(setting, sparse=sparse)
@@ -210,6 +232,7 @@ def answered(
     *more: str,
     metrics: Sequence[str] = ("exact_match", "hit@1", "hit@5", "log_prob"),
     suffix: str = "",
+    seed: int = 0,
 ) -> Result:
     """Answer a file of a setting's questions, unless it was answered before.
 
@@ -222,16 +245,25 @@ def answered(
         more: further overrides.
         metrics: what to compute.
         suffix: a part of the run's name, to distinguish runs with other `more`.
+        seed: of the training, where the system is trained.
     """
     path = pipeline(setting)
     changes = [*overrides(setting, sparse=system.sparse), f"rag.marginalize={model}", *more]
     if system.trained is not None:
-        path, changes = trained(setting, system.trained, model), [f"rag.marginalize={model}", *more]
+        path = trained(setting, system.trained, model, seed=seed)
+        changes = [f"rag.marginalize={model}", *more]
     else:
         built(setting, sparse=system.sparse)
     name = "-".join(
         word
-        for word in (questions, str(limit), system.name.replace(", ", "-"), model, suffix)
+        for word in (
+            questions,
+            str(limit),
+            system.name.replace(", ", "-"),
+            model,
+            suffix,
+            f"seed{seed}" if seed else "",
+        )
         if word
     )
     return run(path, changes, WORK / setting / f"{questions}.jsonl", limit, setting, name, metrics)
