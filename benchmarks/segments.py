@@ -62,7 +62,7 @@ KINDS: dict[str, tuple[type[Any], Any]] = {
 
 def main() -> None:
     options = parse()
-    data = made(options)
+    data = data_of(options)
     print(f"{os.cpu_count()} processors; {data.description}", flush=True)
     print(
         f"{'kind':8} {'segments':>8} {'merged':>6} {'searched':>8} {'ms':>8} {'ratio':>6} ", end=""
@@ -153,7 +153,7 @@ def measure(
         )
 
 
-def made(options: argparse.Namespace) -> Data:
+def data_of(options: argparse.Namespace) -> Data:
     """Return the vectors of a file, or clustered ones."""
     if options.vectors is None:
         return clustered(options.count, options.asked, options.dim)

@@ -28,6 +28,7 @@ __all__ = [
     "logsumexp",
     "softmax",
     "to_numpy",
+    "weighted_sum",
     "without_gradient",
 ]
 
@@ -88,6 +89,14 @@ def log_not(values: Array, at_most: float) -> Array:
         complement: FloatArray = np.log(-np.expm1(np.minimum(values, at_most)))
         return complement
     return (-values.clamp(max=at_most).expm1()).log()
+
+
+def weighted_sum(weights: Array, values: Array, axis: int) -> Array:
+    """Compute Σ w·x along an axis, where a weight of 0 leaves out even a value of -inf."""
+    if isinstance(weights, np.ndarray):
+        total: FloatArray = (weights * np.where(weights > 0, values, 0)).sum(axis=axis)
+        return total
+    return (weights * values.where(weights > 0, 0)).sum(axis)
 
 
 def to_numpy(values: FloatArray | torch.Tensor) -> npt.NDArray[np.float32]:

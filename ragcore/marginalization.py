@@ -15,7 +15,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final, Literal
 
-from ragcore.arrays import Array, at_least_float32, cumsum, log_not, log_softmax, logsumexp, softmax
+from ragcore.arrays import (
+    Array,
+    at_least_float32,
+    cumsum,
+    log_not,
+    log_softmax,
+    logsumexp,
+    softmax,
+    weighted_sum,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -36,8 +45,6 @@ __all__ = [
 Marginal = Literal["token", "sequence"]
 """RAG-Token or RAG-Sequence."""
 
-_LOWEST: Final = -1e30
-"""Stands for log 0 where it is multiplied by a weight that may be 0."""
 _ALMOST_CERTAIN: Final = -1e-6
 """The highest log p(unknown|x,z) that is used, so that each passage keeps some prior."""
 
@@ -84,11 +91,10 @@ def geometric_log_prob(log_prior: Array, log_p: Array) -> Array:
         log_p: [..., k], log p(y|x,z).
 
     Returns:
-        [...], log Π_z p(y|x,z)^p(z|x) = Σ_z p(z|x) log p(y|x,z).
+        [...], log Π_z p(y|x,z)^p(z|x) = Σ_z p(z|x) log p(y|x,z); -inf where y is impossible under
+        a passage with some prior.
     """
-    # Where the prior is 0, log 0 must add 0 to the sum, not NaN.
-    mean: Array = (softmax(log_prior, -1) * log_p.clip(min=_LOWEST)).sum(-1)  # [...]
-    return mean
+    return weighted_sum(softmax(log_prior, -1), log_p, -1)  # [...]
 
 
 def next_token_log_prob(log_prior: Array, log_p: Array) -> Array:

@@ -118,9 +118,16 @@ def test_the_geometric_mean_is_small_where_one_passage_is_sure():
     assert expected < math.exp(sequence_log_prob(prior, unknown[:, None]))
     # A passage that cannot say it decides, unless it has no prior.
     impossible = np.array([math.log(0.9), math.log(0.9), -math.inf])
-    assert math.exp(geometric_log_prob(prior, impossible)) == 0
+    assert geometric_log_prob(prior, impossible) == -math.inf
     without = np.array([math.log(0.5), math.log(0.5), -math.inf])
     assert math.exp(geometric_log_prob(without, impossible)) == pytest.approx(0.9)
+
+
+@pytest.mark.parametrize("array", [np.array, torch.tensor])
+def test_a_small_prior_is_enough_for_a_passage_to_make_the_geometric_mean_zero(array):
+    prior = log_prior(array([0.0, -70.0, -math.inf]))
+    assert geometric_log_prob(prior, array([0.0, -math.inf, -math.inf])) == -math.inf
+    assert geometric_log_prob(prior, array([0.0, 0.0, -math.inf])) == 0
 
 
 @given(

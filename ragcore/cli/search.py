@@ -69,8 +69,8 @@ def search(
 ) -> None:
     """Print the passages that are retrieved for each question, best first.
 
-    A line of standard input that cannot be searched for is named on standard error, and the others
-    are; the exit code is then 2.
+    A line of standard input that cannot be searched for is named on standard error, and the next
+    one is read; the exit code is then 2.
     """
     from ragcore.answering.searching import search as run
     from ragcore.build import open_memory

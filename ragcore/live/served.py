@@ -18,7 +18,7 @@ from ragcore.disk.threads import yield_gil
 from ragcore.errors import ConfigError, StoreError
 from ragcore.live.handle import LiveMemory
 from ragcore.live.others import OtherVersions
-from ragcore.live.watch import Taken, Watch
+from ragcore.live.watch import Watch
 from ragcore.memory.memory import Memory
 from ragcore.process.fork import new_lock
 from ragcore.process.log_fields import fields
@@ -64,7 +64,8 @@ class ServedMemory:
         self._verify = verify
         self._pinned = pinned
         self._swapping = new_lock()
-        self._taken = Taken()
+        # The store's version that a watch or an activation has served, or tried to, last.
+        self._followed: str | None = None
         self._others = OtherVersions(self.open)
 
     @property
@@ -152,6 +153,21 @@ class ServedMemory:
         with self._swapping:
             return self._serve(self.open(version))
 
+    def _follow(self, version: str) -> bool:
+        """Serve a version as the store's current one; return whether another was served before.
+
+        Nothing changes where the store has another current version by now, which may be one that
+        this pipeline has activated meanwhile: the next look of a watch sees that.
+        """
+        with self._swapping:
+            if self._store_to_open().current() != version:
+                return False
+            self._followed = version
+            if version == self._live.served:
+                return False
+            self._serve(self.open(version))
+            return True
+
     def activate(self, version: str) -> str:
         """Make a version the store's current one, and serve it; see `Rag.activate`."""
         store = self._store_to_change("activate")
@@ -162,8 +178,9 @@ class ServedMemory:
             except BaseException:
                 memory.close()
                 raise
-            self._taken.version = version
-            return self._serve(memory)
+            old = self._serve(memory)
+            self._followed = version
+            return old
 
     def rollback(self) -> str:
         """Go back to the store's version before, and serve it; see `Rag.rollback`."""
@@ -178,12 +195,12 @@ class ServedMemory:
                 if memory is not None:
                     memory.close()
                 raise
-            self._taken.version = current
             if memory is not None and current != target:
                 # Another program changed the store meanwhile.
                 memory.close()
                 memory = None
             self._serve(memory or self.open(current))
+            self._followed = current
         return current
 
     def _serve(self, memory: Memory) -> str:
@@ -226,13 +243,16 @@ class ServedMemory:
         Raises:
             ConfigError: there is no store.
         """
+        store = self._store_to_open()
+        # The first look serves the store's current version, also after a `swap`.
+        self._followed = None
         return Watch(
-            self._store_to_open(),
-            self.swap,
+            store,
+            self._follow,
+            lambda: self._followed,
             lambda: self._live.served,
             interval,
             on_error,
-            taken=self._taken,
             pinned=self._pinned,
         )
 

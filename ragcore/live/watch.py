@@ -10,30 +10,18 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final, Self
 
 from ragcore.errors import StoreError
 from ragcore.process.fork import call_in_child, new_lock
 from ragcore.store.store import Store
 
-__all__ = ["RETRY", "Taken", "Watch"]
+__all__ = ["RETRY", "Watch"]
 
 RETRY: Final = 60.0
 """Seconds after which a version that could not be served is tried again."""
 
 _LOG: Final = logging.getLogger("ragcore.memory")
-
-
-@dataclass(slots=True)
-class Taken:
-    """The store's version that a pipeline took over last, whether by a watch or by activating it.
-
-    A watch that compared the store with its own last look alone would miss that another program
-    goes back to the version of that look after this pipeline has activated another.
-    """
-
-    version: str | None = None
 
 
 class Watch:
@@ -51,27 +39,31 @@ class Watch:
     def __init__(
         self,
         store: Store,
-        swap: Callable[[str], object],
+        follow: Callable[[str], bool],
+        followed: Callable[[], str | None],
         served: Callable[[], str],
         interval: float = 1.0,
         on_error: Callable[[Exception], object] | None = None,
         *,
-        taken: Taken | None = None,
         pinned: bool = False,
     ) -> None:
         """Look at the store once, and start a thread that goes on looking.
 
         Args:
             store: its current version is served.
-            swap: a function that serves a version.
-            served: a function that returns the version that is served.
+            follow: serves a version, unless the store has another current one by then, or it is
+                served already; returns whether it did.
+            followed: returns the store's version that was followed last, by a watch or by
+                activating it. A watch that compared the store with its own last look alone would
+                miss that another program goes back to the version of that look.
+            served: returns the version that is served.
             interval: seconds between two looks at the store.
             on_error: called with each error: here, and in the watch's thread.
-            taken: what the pipeline took from the store last, which its activations change too.
             pinned: whether the version that is served was chosen by name: then it stays.
         """
         self._store = store
-        self._swap = swap
+        self._follow = follow
+        self._followed = followed
         self._served = served
         self._interval = interval
         self._on_error = on_error
@@ -82,9 +74,6 @@ class Watch:
                 "follow the store's current version",
                 served(),
             )
-        self._taken = taken or Taken()
-        # Whatever was taken before, the first look serves the store's current version.
-        self._taken.version = None
         self._failed_at: float | None = None
         self._looking = new_lock()
         self._stopped = threading.Event()
@@ -116,22 +105,21 @@ class Watch:
         if self._pinned:
             return None
         with self._looking:
+            # Before the store is read: an activation between the two is no change to follow.
+            followed = self._followed()
             current = self._store.current()
             again = self._failed_at is not None and time.monotonic() - self._failed_at >= RETRY
-            if current is None or (current == self._taken.version and not again):
+            if current is None or (current == followed and not again):
                 return None
-            self._taken.version, self._failed_at = current, None
-            if current == self._served():
-                return None
+            self._failed_at = None
             try:
-                self._swap(current)
+                return current if self._follow(current) else None
             except BaseException:
                 self._failed_at = time.monotonic()
                 raise
-            return current
 
     def _start(self) -> None:
-        self._thread = threading.Thread(target=self._follow, name="ragcore-watch", daemon=True)
+        self._thread = threading.Thread(target=self._look_often, name="ragcore-watch", daemon=True)
         self._thread.start()
 
     def _restart(self) -> None:
@@ -140,7 +128,7 @@ class Watch:
             self._stopped = threading.Event()
             self._start()
 
-    def _follow(self) -> None:
+    def _look_often(self) -> None:
         """Look at the store every `interval` seconds until stopped."""
         while not self._stopped.wait(self._interval):
             self._look_and_report()

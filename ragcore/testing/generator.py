@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import torch
 
-from ragcore.contracts import end_tokens, weights_dtype
+from ragcore.contracts import end_tokens, needs_passages, unknown_answer, weights_dtype
 from ragcore.errors import ComponentError, QuestionError
 from ragcore.testing.manners import MannerLaws
 from ragcore.testing.reads import ReadLaws
@@ -113,6 +113,22 @@ class GeneratorSuite(ReadLaws, TogetherLaws, TokenLaws, MannerLaws):
             raise AssertionError(str(fault)) from fault
         assert dtype is None or dtype.isprintable(), f"dtype is {dtype!r}: expected a name"
         assert dtype != "", "dtype is empty: leave it out where it is not known"
+
+    def test_what_it_answers_without_an_answer_is_an_answer(self, component: Any) -> None:
+        """`unknown`, which a generator may have, has tokens; `needs_passages` is true or false.
+
+        Fix: return the setting `unknown`; None where the generator has no such answer. Settings
+        that contradict these members are refused.
+        """
+        generator = self.build(component)
+        try:
+            needs_passages(generator)
+            unknown = unknown_answer(generator)
+        except ComponentError as fault:
+            raise AssertionError(str(fault)) from fault
+        if unknown is not None:
+            (ids,) = generator.encode_answers([unknown])
+            assert len(ids) > 1, f"unknown is {unknown!r}, which has no token but the end token"
 
     def test_answers_end_with_the_end_token(self, component: Any) -> None:
         """Target ids are in range and have the end token last and nowhere else.

@@ -123,9 +123,9 @@ def write_corpus(folder: Path, passages: list[Passage]) -> None:
 
 
 def forget(version: str) -> tuple[int, str]:
-    """Run the command in the working folder; return its exit status and what it says."""
-    said = io.StringIO()
-    with redirect_stdout(said), redirect_stderr(said):
+    """Run the command in the working folder; return its exit status and output."""
+    output = io.StringIO()
+    with redirect_stdout(output), redirect_stderr(output):
         code = main(
             [
                 "memory",
@@ -137,7 +137,7 @@ def forget(version: str) -> tuple[int, str]:
                 version,
             ]
         )
-    return code, " ".join(said.getvalue().split())
+    return code, " ".join(output.getvalue().split())
 
 
 def inspected(call: int) -> tuple[str, ...]:
@@ -146,14 +146,14 @@ def inspected(call: int) -> tuple[str, ...]:
     places = places_with_it()
     # As long as a place has it, versions have it, so that the command can be repeated.
     assert "versions" in places or not places, (call, places)
-    if call % 2:
+    if call // STRIDE % 2:
         Store("store").gc(9)
         check_tidy(call)
     # The new version may be there already: each name is used once.
-    code, said = forget("four")
-    assert code == 0 or (not places and "no version has a document or a passage" in said), (
+    code, output = forget("four")
+    assert code == 0 or (not places and "no version has a document or a passage" in output), (
         call,
-        said,
+        output,
     )
     assert places_with_it() == (), call
     check_versions(call)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,33 @@ def test_a_watch_follows_the_store_back_to_the_version_before_an_activation(stor
         # What this pipeline alone serves is still left alone.
         rag.swap("v2")
         assert (watch.look(), rag.memory.version) == (None, "v2")
+
+
+class ChangedMeanwhile(Store):
+    """A store that changes right after it was read."""
+
+    change: Callable[[], object] | None = None
+
+    def current(self) -> str | None:
+        version = super().current()
+        change, self.change = self.change, None
+        if change is not None:
+            change()
+        return version
+
+
+@pytest.mark.parametrize("other", [None, "v2"])
+def test_a_watch_never_goes_back_behind_an_activation(store, other):
+    store = ChangedMeanwhile(store.folder)
+    rag = make(store)
+    with rag.memory.watch(3600) as watch:
+        if other is not None:
+            Store(store.folder).activate(other)
+        store.change = lambda: rag.activate("v1")
+        assert (watch.look(), rag.memory.version) == (None, "v1")
+        assert (watch.look(), rag.memory.version) == (None, "v1")
+        Store(store.folder).activate("v3")
+        assert (watch.look(), rag.memory.version) == ("v3", "v3")
 
 
 def test_rolling_back_goes_to_the_version_that_was_current_before(store):

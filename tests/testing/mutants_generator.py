@@ -356,3 +356,15 @@ class DtypeOfTorch(Table):
 
 class DtypeIsEmpty(Table):
     dtype = ""
+
+
+class NeedsPassagesAsText(Table):
+    needs_passages = "yes"
+
+
+class UnknownIsNoText(Table):
+    unknown = 3
+
+
+class UnknownIsEmpty(Table):
+    unknown = ""

@@ -6,7 +6,7 @@ from ragcore.retrievers.flat import Exact
 from ragcore.types import Hits
 
 
-class Told(Exact):
+class Wide(Exact):
     """The index `exact`, which considers all vectors, as one with a width."""
 
     capabilities = Exact.capabilities | {"width"}
@@ -16,7 +16,7 @@ class Told(Exact):
         return self.search(queries, k)
 
 
-class KeepsTheWidth(Told):
+class KeepsTheWidth(Wide):
     caught_by = "test_a_width_belongs_to_one_search"
 
     def search_width(self, queries, k, width):
@@ -24,7 +24,7 @@ class KeepsTheWidth(Told):
         return self.search(queries, k)
 
 
-class SearchesByTheLastWidth(Told):
+class SearchesByTheLastWidth(Wide):
     caught_by = "test_a_width_belongs_to_one_search"
     last = 64
 
@@ -42,7 +42,7 @@ class SearchesByTheLastWidth(Told):
         return Exact.search(self, queries, k)
 
 
-class FindsAsManyAsItsWidth(Told):
+class FindsAsManyAsItsWidth(Wide):
     caught_by = "test_any_width_finds_k_rows"
 
     def search_width(self, queries, k, width):
@@ -52,7 +52,7 @@ class FindsAsManyAsItsWidth(Told):
         return fewer
 
 
-class ScoresByWidth(Told):
+class ScoresByWidth(Wide):
     caught_by = "test_any_width_finds_k_rows"
 
     def search_width(self, queries, k, width):

@@ -51,7 +51,7 @@ from tests.testing.mutants_generator import Table
 from tests.testing.mutants_passages import Shelf
 from tests.testing.mutants_retriever import Shared
 from tests.testing.mutants_scorer import Common
-from tests.testing.mutants_widths import Told
+from tests.testing.mutants_widths import Wide
 
 
 class Retrievers(RetrieverSuite):
@@ -76,7 +76,7 @@ class Generators(GeneratorSuite):
 
 RIGHT: Final = [
     (IndexSuite, Exact),
-    (IndexSuite, Told),
+    (IndexSuite, Wide),
     (Retrievers, Shared),
     (RetrieverSuite, dense_part(dim=512)),
     (Encoders, WordEncoder),
@@ -131,7 +131,7 @@ WRONG: Final = [
         (Retrievers, mutants_folders, Shared),
         (PassagesSuite, mutants_passages, Shelf),
         (IndexSuite, mutants_search, Exact),
-        (IndexSuite, mutants_widths, Told),
+        (IndexSuite, mutants_widths, Wide),
         (Retrievers, mutants_search, Shared),
     )
     for mutant in mutants(module, right)

@@ -51,8 +51,8 @@ def test_evidence_is_shown_by_falling_prior():
 
 
 def test_the_probability_of_abstaining_is_shown():
-    given = "p(unknown) = 0.27\n  the answer's p is given that a passage answers\n"
-    assert given in re.sub(" +\n", "\n", shown(ANSWER))
+    lines = "p(unknown) = 0.27\n  the answer's p is given that a passage answers\n"
+    assert lines in re.sub(" +\n", "\n", shown(ANSWER))
     abstaining = shown(replace(ANSWER, abstains=True))
     assert "p(unknown) = 0.27" in abstaining
     assert "given that" not in abstaining
