@@ -154,10 +154,15 @@ def test_a_watch_follows_the_store_in_a_child(tmp_path):
         PIPELINE
         + """
 import threading
+from ragcore import hookimpl
+from ragcore.registry.discovery import registry
 followed = threading.Event()
+class Observer:
+    @hookimpl
+    def ragcore_memory_swapped(self):
+        followed.set()
+registry()._manager.register(Observer())
 store.activate("old")
-swap = rag.memory.swap
-rag.memory.swap = lambda version: (swap(version), followed.set())
 watch = rag.memory.watch(interval=0.01)
 def child():
     store.activate("new")
