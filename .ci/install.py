@@ -35,14 +35,14 @@ def install(arguments: Sequence[str]) -> int:
 
 def step_of(line: str) -> str | None:
     """Return what to print for a line of pip's; None where it is about something that is quick."""
-    if found := LOCAL.match(line):
-        return f"preparing {PurePosixPath(unquote(found[1])).name}"
-    if found := LARGE.match(line):
-        return f"downloading {found[1]} {found[2]}, {found[3]}"
-    if found := COMPILED.match(line):
-        return f"compiling {found[1]}"
-    if found := LAST.match(line):
-        return f"installing {len(found[1].split(','))} packages"
+    if match := LOCAL.match(line):
+        return f"preparing {PurePosixPath(unquote(match[1])).name}"
+    if match := LARGE.match(line):
+        return f"downloading {match[1]} {match[2]}, {match[3]}"
+    if match := COMPILED.match(line):
+        return f"compiling {match[1]}"
+    if match := LAST.match(line):
+        return f"installing {len(match[1].split(','))} packages"
     return None
 
 

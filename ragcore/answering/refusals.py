@@ -103,12 +103,12 @@ def _contradictions(generator: AnyGenerator, config: RagConfig) -> Iterator[str]
     )
 
 
-def _is_same(generator: AnyGenerator, one: str, other: str) -> bool:
+def _is_same(generator: AnyGenerator, unknown: str, answer: str) -> bool:
     """Return whether two answers are the same to a generator, such as one of another case."""
     if gives_steps(generator):
-        first, second = generator.encode_answers([one, other])
+        first, second = generator.encode_answers([unknown, answer])
         return first == second
-    return answer_key(one) == answer_key(other)
+    return answer_key(unknown) == answer_key(answer)
 
 
 def _faults(tier: Tier, config: RagConfig) -> Iterator[str]:

@@ -133,9 +133,9 @@ def test_questions_from_a_bad_standard_input(
     if shell == "<&-":
         monkeypatch.setattr(sys, "stdin", None)
     elif shell == "<.":
-        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(_Folder(), encoding="utf-8"))
+        read_from(monkeypatch, _Folder())
     else:
-        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin), encoding="utf-8"))
+        read_from(monkeypatch, io.BytesIO(stdin))
     assert main(["ask", "pipeline.yaml", "-"]) == 2
     out, err = capfd.readouterr()
     assert message in err
@@ -161,7 +161,7 @@ def test_a_faulty_line_is_named_and_the_others_are_answered(
 ) -> None:
     monkeypatch.chdir(pipeline.parent)
     lines = io.BytesIO(b"a lake\n\n" + line + b"\na river\n")
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(lines, encoding="utf-8"))
+    read_from(monkeypatch, lines)
     arguments = ["-", "--json"] if command == "ask" else []
     assert main([command, "pipeline.yaml", *arguments]) == 2
     out, err = capfd.readouterr()
@@ -180,7 +180,7 @@ def test_a_question_that_cannot_be_answered_as_asked_is_named(
 ) -> None:
     monkeypatch.chdir(pipeline.parent)
     lines = io.BytesIO(b"a lake\na river\n")
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(lines, encoding="utf-8"))
+    read_from(monkeypatch, lines)
     # Of the two questions, the second alone is answered from this passage.
     options = ["--json", "--without", "p4", "--html", "page.html"]
     assert main(["ask", "pipeline.yaml", "-", *options]) == 2
@@ -200,7 +200,7 @@ def test_a_faulty_line_is_named_and_the_others_are_searched(
 ) -> None:
     monkeypatch.chdir(pipeline.parent)
     lines = io.BytesIO(b"caf\xe9\na river\n")
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(lines, encoding="utf-8"))
+    read_from(monkeypatch, lines)
     assert main(["search", "pipeline.yaml", "-", "--json", "-k", "1"]) == 2
     out, err = capfd.readouterr()
     assert err.startswith("standard input, line 1: not utf-8")
@@ -219,6 +219,11 @@ def test_a_question_in_the_command_line_that_fails_ends_it(
     out, err = capfd.readouterr()
     assert not out
     assert "standard input" not in err
+
+
+def read_from(monkeypatch: pytest.MonkeyPatch, file: io.BufferedIOBase) -> None:
+    """Let standard input be a file of bytes."""
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(file, encoding="utf-8"))
 
 
 class _Folder(io.BufferedReader):

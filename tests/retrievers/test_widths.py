@@ -104,9 +104,9 @@ def test_segments_find_as_much_as_one_graph(sizes: list[int], order: str) -> Non
         # What is near a query lies in few segments.
         middles = vectors[:16]
         vectors = vectors[(vectors @ middles.T).argmax(axis=1).argsort(kind="stable")]
-    one = in_segments(vectors, [len(vectors)]).search(queries, K)
+    whole = in_segments(vectors, [len(vectors)]).search(queries, K)
     several = in_segments(vectors, sizes).search(queries, K)
-    assert recall(several, queries, vectors) >= recall(one, queries, vectors)
+    assert recall(several, queries, vectors) >= recall(whole, queries, vectors)
 
 
 def test_a_segment_with_more_than_its_share_is_searched_again(
